@@ -1,0 +1,52 @@
+# Only Python >= 3.11 and make are needed: every target first builds .venv from requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCES := src tests benchmarks
+
+export KEDRO_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint format viz mlflow clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+install: $(INSTALLED) ## Create .venv with the locked requirements and this project
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0] + \
+		"; name another one: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+run: $(INSTALLED) ## Run the whole study on the embedded sample: three models, five seeds
+	kedro run --pipeline=train_eval
+
+test: $(INSTALLED) ## Run all tests
+	pytest
+
+lint: $(INSTALLED) ## Check style, types and import contracts
+	ruff check $(wildcard $(SOURCES))
+	ruff format --check $(wildcard $(SOURCES))
+	mypy
+	lint-imports
+
+format: $(INSTALLED) ## Format the code and apply safe fixes
+	ruff check --fix $(wildcard $(SOURCES))
+	ruff format $(wildcard $(SOURCES))
+
+viz: $(INSTALLED) ## Look at the pipeline and its results in the browser
+	kedro viz run
+
+mlflow: $(INSTALLED) ## Compare runs in the MLflow UI
+	kedro mlflow ui
+
+clean: ## Remove everything that runs produced, except downloaded archives
+	find data -mindepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -delete

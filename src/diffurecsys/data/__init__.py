@@ -1,0 +1,1 @@
+"""Data layer: acquisition, k-core filtering, sequences, splits and packed batches."""

@@ -1,0 +1,97 @@
+"""Batches of variable-length histories without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffurecsys.data.store import Examples, SequenceStore
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Histories laid end to end, longest last.
+
+    Attributes:
+        items: int64 `[tokens]`, the histories one after another.
+        offsets: int32 `[batch + 1]`; history `b` is `items[offsets[b]:offsets[b + 1]]` (FlashAttention's `cu_seqlens`).
+        lengths: history lengths on the host, ascending: shapes are known without asking the device.
+        targets: int64 `[batch]`, the item that follows each history.
+    """
+
+    items: Tensor
+    offsets: Tensor
+    lengths: tuple[int, ...]
+    targets: Tensor
+
+    def __len__(self) -> int:
+        """Number of histories."""
+        return len(self.lengths)
+
+    @property
+    def max_length(self) -> int:
+        """Length of the longest history."""
+        return self.lengths[-1]
+
+
+class Packer:
+    """Gathers packed batches from a store on the store's device.
+
+    Which examples form a batch is decided on the host from lengths kept there, so that no batch makes the host wait
+    for the device.
+    """
+
+    def __init__(self, store: SequenceStore, examples: Examples, device: torch.device | str = "cpu") -> None:
+        self._items = store.items.to(device)
+        self._end = examples.end.to(device)
+        self._lengths = examples.lengths.cpu()
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self._lengths)
+
+    def pack(self, index: Tensor) -> tuple[PackedBatch, Tensor]:
+        """Gather the examples at `index` (int64, on the host), sorted by history length.
+
+        Returns:
+            The batch, and `index` in the order of the batch (equal lengths keep their order).
+        """
+        lengths, order = torch.sort(self._lengths[index], stable=True)
+        index = index[order]
+        offsets = torch.zeros(len(index) + 1, dtype=torch.int64)
+        torch.cumsum(lengths, 0, out=offsets[1:])
+        total = int(offsets[-1])
+        offsets_on_device = offsets.to(self.device, non_blocking=True)
+        lengths_on_device = lengths.to(self.device, non_blocking=True)
+        end = self._end[index.to(self.device, non_blocking=True)]
+        # token t of history b sits at end[b] - length[b] + (t - offset[b]) = t + (end[b] - offset[b + 1])
+        shift = torch.repeat_interleave(end - offsets_on_device[1:], lengths_on_device, output_size=total)
+        position = torch.arange(total, device=self.device) + shift
+        batch = PackedBatch(
+            items=self._items[position].long(),
+            offsets=offsets_on_device.int(),
+            lengths=tuple(lengths.tolist()),
+            targets=self._items[end].long(),
+        )
+        return batch, index
+
+    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[PackedBatch, Tensor]]:
+        """Yield batches of at most `batch_size` examples, taken in the order given (int64, on the host)."""
+        for index in order.split(batch_size):
+            yield self.pack(index)
+
+
+def pack_histories(histories: list[list[int]]) -> PackedBatch:
+    """Pack plain lists of item ids, sorted by length (stable); targets are zeros. For notebooks, tests and serving."""
+    ordered = sorted(histories, key=len)
+    lengths = torch.tensor([len(h) for h in ordered])
+    return PackedBatch(
+        items=torch.tensor([item for h in ordered for item in h], dtype=torch.int64),
+        offsets=torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]).int(),
+        lengths=tuple(lengths.tolist()),
+        targets=torch.zeros(len(ordered), dtype=torch.int64),
+    )

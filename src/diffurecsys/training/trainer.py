@@ -1,0 +1,255 @@
+"""The training loop: data on the device, full-catalogue loss, validation, early stopping, exact resumption."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from diffurecsys.data.packing import PackedBatch, Packer
+from diffurecsys.data.store import SequenceStore, Split
+from diffurecsys.evaluation.metrics import metrics_from_ranks
+from diffurecsys.evaluation.ranks import rank_targets, training_popularity
+from diffurecsys.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from diffurecsys.training.config import TrainingConfig
+from diffurecsys.training.device import autocast, resolve_device
+from diffurecsys.training.records import EpochRecord, StepRecord, TrainingResult
+from diffurecsys.training.seeding import derive_generator
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_METRIC = "NDCG@10"
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+class Trainable(Protocol):
+    """What the trainer asks of a model besides being an `nn.Module`."""
+
+    config: object
+
+    def loss(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
+        """Return the scalar training loss."""
+        ...
+
+    def score(self, batch: PackedBatch, generator: torch.Generator, reverse_steps: int | None = None) -> Tensor:
+        """Return `[batch, n_items]` scores."""
+        ...
+
+
+def train(
+    model: Any,  # noqa: ANN401 - an nn.Module that is Trainable; Python cannot say "both"
+    store: SequenceStore,
+    split: Split,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    checkpoint_path: Path | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_step: Callable[[StepRecord], None] | None = None,
+) -> TrainingResult:
+    """Train `model` in place and return its best weights.
+
+    Args:
+        model: a freshly initialised `Trainable` module; moved to the training device.
+        store: all sequences, on the host.
+        split: its training and validation examples.
+        config: how to train.
+        seed: every random stream of the run derives from it.
+        checkpoint_path: where to keep, and look for, a checkpoint of this very run; None keeps none.
+        on_epoch: called after every epoch, and once for each epoch that a checkpoint already holds.
+        on_step: called after every step.
+
+    Raises:
+        NonFiniteLossError: naming epoch and step.
+        ValueError: there is nothing to train on, or the device is absent.
+    """
+    if not len(split.train):
+        raise ValueError("there are no training examples: every user needs at least four interactions to give one")
+    run = _Run(model, store, split, config, seed)
+    identity = fingerprint(config, model.config, type(model), seed, *model.state_dict().values(), store.items)
+    resumed_from = 0
+    if checkpoint_path and (saved := load_checkpoint(checkpoint_path, identity)):
+        run.load_state(saved)
+        resumed_from = len(run.history)
+        logger.info("Continuing after epoch %d of %d from %s", resumed_from, config.epochs, checkpoint_path)
+    for record in run.history if on_epoch else ():
+        on_epoch(record)
+    while not run.finished:
+        record = run.epoch(on_step)
+        if on_epoch:
+            on_epoch(record)
+        if checkpoint_path and (run.finished or len(run.history) % config.checkpoint_every == 0):
+            save_checkpoint(checkpoint_path, run.state(), identity)
+    return run.result(resumed_from)
+
+
+class _Run:
+    """All state of one training run."""
+
+    def __init__(self, model: Any, store: SequenceStore, split: Split, config: TrainingConfig, seed: int) -> None:  # noqa: ANN401
+        self.config, self.seed = config, seed
+        self.device = resolve_device(config.device)
+        self.store, self.split = store, split
+        self.packer = Packer(store, split.train, self.device)
+        self.popularity = training_popularity(store, split.train)
+        self.model = model.to(self.device)
+        self.optimiser = torch.optim.Adam(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimiser, config.lr_decay_epoch, config.lr_decay)
+        self.shuffle = derive_generator(seed, "shuffle")
+        self.noise = derive_generator(seed, "noise", self.device)
+        self.history: list[EpochRecord] = []
+        self.best_epoch = 0
+        self.best_metric = float("-inf")
+        self.best_state: dict[str, Tensor] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done or patience ran out."""
+        return len(self.history) >= self.config.epochs or self.out_of_patience
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the last `patience` validations brought no improvement."""
+        validated_since = sum(1 for r in self.history[self.best_epoch :] if r.validation is not None)
+        return self.config.patience is not None and validated_since >= self.config.patience
+
+    def epoch(self, on_step: Callable[[StepRecord], None] | None) -> EpochRecord:
+        """Train one epoch, validate where due, remember the best weights."""
+        number = len(self.history) + 1
+        learning_rate = self.scheduler.get_last_lr()[0]
+        began = time.perf_counter()
+        loss = self._train_epoch(number, on_step)
+        seconds = time.perf_counter() - began
+        record = EpochRecord(number, loss, learning_rate, seconds, len(self.packer) / seconds, None)
+        if number % self.config.validate_every == 0 or number == self.config.epochs:
+            record = replace(record, validation=self._validate())
+            self._keep_if_best(record)
+        self.history.append(record)
+        self._log(record)
+        return record
+
+    def _train_epoch(self, epoch: int, on_step: Callable[[StepRecord], None] | None) -> float:
+        self.model.train()
+        order = torch.randperm(len(self.packer), generator=self.shuffle)
+        size = self.config.batch_size
+        steps = -(-len(order) // size)
+        losses = []
+        for step, (batch, _) in enumerate(self.packer.batches(order, size), start=1):
+            loss = self._step(batch)
+            losses.append(loss)
+            if self.device.type == "cpu":  # elsewhere reading the loss would make the host wait: look after the epoch
+                self._refuse_non_finite(epoch, losses, since=step - 1)
+            if on_step:
+                on_step(StepRecord(epoch, self.config.epochs, step, steps, len(batch), loss))
+        self._refuse_non_finite(epoch, losses, since=0)
+        self.scheduler.step()
+        sizes = torch.tensor([size] * (steps - 1) + [len(order) - size * (steps - 1)], dtype=torch.float64)
+        return float((torch.stack(losses).double().cpu() * sizes).sum() / len(order))
+
+    def _step(self, batch: PackedBatch) -> Tensor:
+        self.optimiser.zero_grad(set_to_none=True)
+        with autocast(self.device, self.config.precision):
+            loss: Tensor = self.model.loss(batch, self.noise)
+        loss.backward()
+        if self.config.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimiser.step()
+        return loss.detach()
+
+    def _refuse_non_finite(self, epoch: int, losses: list[Tensor], since: int) -> None:
+        bad = torch.nonzero(~torch.stack(losses[since:]).isfinite()).flatten()
+        if len(bad):
+            step = since + int(bad[0])
+            raise NonFiniteLossError(
+                f"the loss became {float(losses[step])} in epoch {epoch}, step {step + 1} (seed {self.seed}). "
+                "Lower training.learning_rate, or set training.clip_norm."
+            )
+
+    def _validate(self) -> dict[str, float]:
+        self.model.eval()
+
+        def score(batch: PackedBatch, generator: torch.Generator) -> Tensor:
+            with autocast(self.device, self.config.precision):
+                scores: Tensor = self.model.score(batch, generator, self.config.validation_steps)
+            return scores
+
+        ranks = rank_targets(
+            score,
+            self.store,
+            self.split.validation,
+            generator=derive_generator(self.seed, "validation", self.device),
+            popularity=self.popularity,
+            device=self.device,
+        )
+        return metrics_from_ranks(ranks)
+
+    def _keep_if_best(self, record: EpochRecord) -> None:
+        assert record.validation is not None
+        if record.validation[VALIDATION_METRIC] > self.best_metric:
+            self.best_metric = record.validation[VALIDATION_METRIC]
+            self.best_epoch = record.epoch
+            self.best_state = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+
+    def _log(self, record: EpochRecord) -> None:
+        recent = self.history[-3:]
+        remaining = (self.config.epochs - record.epoch) * sum(r.seconds for r in recent) / len(recent)
+        validation = record.validation
+        logger.info(
+            "epoch %d/%d  loss %.4f%s  %s examples/s  at most %.0f s to go",
+            record.epoch,
+            self.config.epochs,
+            record.loss,
+            f"  validation {VALIDATION_METRIC} {validation[VALIDATION_METRIC]:.4f}" if validation else "",
+            f"{record.examples_per_second:,.0f}",
+            remaining,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything that continuing needs, as tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "shuffle": self.shuffle.get_state(),
+            "noise": self.noise.get_state(),
+            "history": [asdict(record) for record in self.history],
+            "best_epoch": self.best_epoch,
+            "best_metric": self.best_metric,
+            "best_state": self.best_state,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up where `state` was saved."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.shuffle.set_state(state["shuffle"])
+        self.noise.set_state(state["noise"])
+        self.history = [EpochRecord(**record) for record in state["history"]]
+        self.best_epoch, self.best_metric = state["best_epoch"], state["best_metric"]
+        self.best_state = state["best_state"]
+
+    def result(self, resumed_from: int) -> TrainingResult:
+        """Put the best weights back into the model and sum up."""
+        self.model.load_state_dict(self.best_state)
+        self.model.eval()
+        return TrainingResult(
+            state=self.best_state,
+            history=tuple(self.history),
+            best_epoch=self.best_epoch,
+            seconds=sum(record.seconds for record in self.history),
+            device=str(self.device),
+            resumed_from=resumed_from,
+            finished_early=self.out_of_patience and len(self.history) < self.config.epochs,
+        )
