@@ -46,7 +46,7 @@ viz: $(INSTALLED) ## Look at the pipeline and its results in the browser
 	kedro viz run
 
 mlflow: $(INSTALLED) ## Compare runs in the MLflow UI
-	kedro mlflow ui
+	kedro mlflow ui --env=sample
 
 clean: ## Remove everything that runs produced, except downloaded archives
 	find data -mindepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -delete

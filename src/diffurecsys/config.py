@@ -1,0 +1,185 @@
+"""Typed parameters: what conf/**/parameters*.yml may say. Anything else is an error that names the parameter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
+
+from diffurecsys.data.datasets import DatasetSpec
+from diffurecsys.evaluation.baselines import BASELINES
+from diffurecsys.models import MODELS
+from diffurecsys.models.config import ModelConfig
+from diffurecsys.study import Study
+from diffurecsys.training.config import TrainingConfig
+
+STRICT = ConfigDict(extra="forbid")
+
+
+class ParameterError(ValueError):
+    """The configuration has parameters that do not exist, lacks one, or gives one a value that cannot be."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class DatasetParameters(DatasetSpec):
+    """Which archive, where it lies and what it must hold."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class StudyParameters(Study):
+    """The grid of models, seeds and baselines."""
+
+    def __post_init__(self) -> None:
+        """Refuse names that no registry knows.
+
+        Raises:
+            ValueError: naming the unknown model or baseline and the known ones.
+        """
+        super().__post_init__()
+        for kind, names, known in (("models", self.models, MODELS), ("baselines", self.baselines, BASELINES)):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"study.{kind} names {name!r}, which is none of {', '.join(known)}")
+
+
+@dataclass(frozen=True, config=STRICT)
+class DownloadParameters:
+    """How an archive is fetched.
+
+    Attributes:
+        mirror: address of a host with the same paths; None is the real one, or what DIFFURECSYS_MIRROR says.
+        retries: further tries after a failed one.
+    """
+
+    mirror: str | None = None
+    retries: int = 4
+
+
+@dataclass(frozen=True, config=STRICT)
+class PreprocessingParameters:
+    """From interactions to examples.
+
+    Attributes:
+        user_k: users with fewer interactions are removed.
+        item_k: items with fewer interactions are removed.
+        duplicates: what to do with repeated (user, item) pairs.
+        max_length: histories keep their last items.
+        on_mismatch: what to do when counts differ from the dataset's.
+    """
+
+    user_k: int = 5
+    item_k: int = 5
+    duplicates: Literal["keep", "first", "last"] = "keep"
+    max_length: int = 100
+    on_mismatch: Literal["error", "warn"] = "error"
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvaluationParameters:
+    """How models are ranked.
+
+    Attributes:
+        cutoffs: the K of HR@K and NDCG@K.
+        exclude_seen: leave items of the user's own past out of the ranking.
+        reverse_steps: of the reverse process; None walks all.
+        batch_size: users scored at once.
+        device: `auto` is CUDA where there is one.
+    """
+
+    cutoffs: tuple[int, ...] = (5, 10, 20)
+    exclude_seen: bool = False
+    reverse_steps: int | None = None
+    batch_size: int = 512
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            ValueError: naming the parameter, its value and what is allowed.
+        """
+        if not self.cutoffs or min(self.cutoffs) < 1:
+            raise ValueError(f"evaluation.cutoffs must be positive numbers, got {self.cutoffs}")
+        for name in ("reverse_steps", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"evaluation.{name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True, config=STRICT)
+class ModelParameters(ModelConfig):
+    """Hyper-parameters of all models."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainingParameters(TrainingConfig):
+    """How models are trained."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Parameters:
+    """All parameters of a study."""
+
+    dataset: DatasetParameters
+    download: DownloadParameters
+    study: StudyParameters
+    preprocessing: PreprocessingParameters
+    model: ModelParameters
+    training: TrainingParameters
+    evaluation: EvaluationParameters
+
+
+def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
+    """Turn parameters as loaded from conf into their types.
+
+    Raises:
+        ParameterError: one line for each parameter that is unknown, missing or impossible.
+    """
+    try:
+        return TypeAdapter(Parameters).validate_python(raw)
+    except ValidationError as error:
+        lines = "\n".join(f"  {_explain(detail)}" for detail in error.errors())
+        raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}") from None
+
+
+def flatten(parameters: Parameters) -> dict[str, str]:
+    """Return all single values under dotted names (`model.width`), as text."""
+    return {name: str(value) for name, value in _leaves("", dataclasses.asdict(parameters))}
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - whatever YAML holds
+    if not isinstance(value, Mapping):
+        yield prefix, value
+        return
+    for key, inner in value.items():
+        yield from _leaves(f"{prefix}.{key}" if prefix else str(key), inner)
+
+
+def _explain(detail: ErrorDetails) -> str:
+    *parents, last = (str(part) for part in detail["loc"])
+    name = ".".join([*parents, last])
+    if detail["type"] == "unexpected_keyword_argument":
+        siblings = _field_names(parents)
+        close = get_close_matches(last, siblings, n=1)
+        hint = f"did you mean {'.'.join([*parents, close[0]])}?" if close else f"choose from {', '.join(siblings)}"
+        return f"{name}: no such parameter; {hint}"
+    if detail["type"] == "missing_argument":
+        return f"{name}: missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{name}: {message} (got {detail['input']!r})" if detail["type"] != "value_error" else message
+
+
+def _field_names(parents: list[str]) -> list[str]:
+    """Names of the parameters under `parents`, none where they are not known."""
+    owner: Any = Parameters
+    for parent in parents:
+        fields = {field.name: field.type for field in dataclasses.fields(owner)}
+        owner = globals().get(str(fields.get(parent)))
+        if owner is None:
+            return []
+    return [field.name for field in dataclasses.fields(owner)]

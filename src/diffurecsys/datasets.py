@@ -1,0 +1,134 @@
+"""Catalog datasets that are whole or absent, and that can be told that they are out of date."""
+
+from __future__ import annotations
+
+import atexit
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro.io import AbstractDataset, AbstractVersionedDataset, Version
+from kedro_datasets import ibis, json, matplotlib, pandas, plotly, text
+
+from diffurecsys.files import atomic_path
+from diffurecsys.models.weights import ModelWeights, load_weights, save_weights
+
+
+class AtomicSave:
+    """Mixin for local file datasets.
+
+    Data is written beside its destination, flushed and moved into place: a run killed while saving leaves no
+    half-written file where `--only-missing-outputs` would take it for a finished one. An `expire`d dataset counts as
+    missing until it is saved again.
+    """
+
+    _writing_to: Path | None = None
+    _expired = False
+
+    def expire(self) -> None:
+        """Count as missing from now on, whatever lies on disk."""
+        self._expired = True
+
+    def save(self, data: Any) -> None:  # noqa: ANN401 - whatever the wrapped dataset takes
+        """Write beside the destination, then replace it in one step."""
+        write = super().save.__wrapped__  # type: ignore[misc]  # without kedro's wrapper, which wants the file in place
+        with atomic_path(Path(self._get_save_path())) as temporary:
+            self._writing_to = temporary
+            try:
+                write(self, data)
+            finally:
+                self._writing_to = None
+        self._expired = False
+
+    def _get_save_path(self) -> PurePosixPath:
+        if self._writing_to is not None:
+            return PurePosixPath(self._writing_to)
+        path: PurePosixPath = super()._get_save_path()  # type: ignore[misc]
+        return path
+
+    def _exists(self) -> bool:
+        return not self._expired and bool(super()._exists())  # type: ignore[misc]
+
+
+class IbisFileDataset(AtomicSave, ibis.FileDataset):
+    """`ibis.FileDataset`, saved atomically."""
+
+    @classmethod
+    def close_connections(cls) -> None:
+        """Leave all backends; the next load or save connects again."""
+        while cls._connections:
+            cls._connections.popitem()[1].disconnect()
+
+
+atexit.register(IbisFileDataset.close_connections)  # DuckDB complains about connections that outlive Python's modules
+
+
+class ParquetDataset(AtomicSave, pandas.ParquetDataset):
+    """`pandas.ParquetDataset`, saved atomically."""
+
+
+class JSONDataset(AtomicSave, json.JSONDataset):
+    """`json.JSONDataset`, saved atomically."""
+
+
+class TextDataset(AtomicSave, text.TextDataset):
+    """`text.TextDataset`, saved atomically."""
+
+
+class PlotlyDataset(AtomicSave, plotly.JSONDataset):
+    """`plotly.JSONDataset`, saved atomically."""
+
+
+class MatplotlibDataset(AtomicSave, matplotlib.MatplotlibDataset):
+    """`matplotlib.MatplotlibDataset`, saved atomically."""
+
+
+class _WeightsFile(AbstractVersionedDataset[ModelWeights, ModelWeights]):
+    """Weights of one model as a safetensors file."""
+
+    def __init__(
+        self, *, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(PurePosixPath(filepath), version)
+        self.metadata = metadata
+
+    def load(self) -> ModelWeights:
+        return load_weights(Path(self._get_load_path()))
+
+    def save(self, data: ModelWeights) -> None:
+        save_weights(data, Path(self._get_save_path()))
+
+    def _exists(self) -> bool:
+        return Path(self._get_load_path()).is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath, "version": self._version}
+
+
+class WeightsDataset(AtomicSave, _WeightsFile):
+    """Weights of one model as a safetensors file, saved atomically."""
+
+
+class PathDataset(AbstractDataset[None, Path]):
+    """A place on disk that a node reads or writes by itself; loading gives the absolute path."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Path:
+        """Return the path, which need not exist."""
+        return self._filepath
+
+    def save(self, data: None) -> None:
+        """Refuse: what lies there is written by nodes.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(f"{self._filepath} is written by nodes, not by the catalog")
+
+    def _exists(self) -> bool:
+        return self._filepath.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}

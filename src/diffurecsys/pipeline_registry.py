@@ -1,0 +1,49 @@
+"""The project's pipelines, built for the study of the current run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kedro.framework.project import settings
+from kedro.pipeline import Pipeline
+from kedro.utils import find_kedro_project
+
+from diffurecsys.config import validate_parameters
+from diffurecsys.pipelines import evaluation, ingestion, preprocessing, training
+from diffurecsys.study import Study
+
+_study: Study | None = None
+
+
+def set_study(study: Study) -> None:
+    """Make `study` the grid of the next `register_pipelines`."""
+    global _study  # Kedro calls register_pipelines without arguments
+    _study = study
+
+
+def current_study() -> Study:
+    """Return the study set for this run; before any run, the one in the configuration."""
+    return _study or _configured_study()
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Return the pipelines by name."""
+    study = current_study()
+    parts = {
+        "ingestion": ingestion.create_pipeline(),
+        "preprocessing": preprocessing.create_pipeline(),
+        "training": training.create_pipeline(study),
+        "evaluation": evaluation.create_pipeline(study),
+    }
+    everything = sum(parts.values(), start=Pipeline([]))
+    return {"__default__": everything, "train_eval": everything, **parts}
+
+
+def _configured_study() -> Study:
+    """Read the study as `kedro run` would (commands like `kedro registry list` load no context)."""
+    project = find_kedro_project(Path.cwd()) or Path.cwd()
+    loader = settings.CONFIG_LOADER_CLASS(
+        conf_source=str(project / settings.CONF_SOURCE), env=os.getenv("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
+    )
+    return validate_parameters(loader["parameters"]).study

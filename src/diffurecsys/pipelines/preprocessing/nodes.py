@@ -1,0 +1,64 @@
+"""Nodes from interactions to sequences and examples."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import ibis
+import pandas as pd
+
+from diffurecsys.config import DatasetParameters, PreprocessingParameters
+from diffurecsys.data.datasets import Counts
+from diffurecsys.data.kcore import filter_k_core
+from diffurecsys.data.sequences import build_sequences, check_counts, count_interactions
+from diffurecsys.data.store import leave_one_out
+from diffurecsys.pipelines.tables import examples_table, read_store
+
+
+def filter_interactions(interactions: ibis.Table, preprocessing: PreprocessingParameters) -> ibis.Table:
+    """Keep the k-core."""
+    return filter_k_core(
+        interactions,
+        user_k=preprocessing.user_k,
+        item_k=preprocessing.item_k,
+        duplicates=preprocessing.duplicates,
+    )
+
+
+def count_dataset(interactions: ibis.Table, core_interactions: ibis.Table) -> dict[str, Any]:
+    """Count users, items and interactions before and after filtering."""
+    return {
+        "raw": dataclasses.asdict(count_interactions(interactions)),
+        "core": dataclasses.asdict(count_interactions(core_interactions)),
+    }
+
+
+def build_user_sequences(
+    dataset: DatasetParameters,
+    preprocessing: PreprocessingParameters,
+    counts: dict[str, Any],
+    core_interactions: ibis.Table,
+) -> tuple[ibis.Table, ibis.Table, ibis.Table]:
+    """Check the counts against the registry's, then order each user's items.
+
+    Returns:
+        Sequences, user vocabulary, item vocabulary.
+    """
+    for stage, expected in (("raw", dataset.raw_counts), ("core", dataset.core_counts)):
+        if expected is not None:
+            check_counts(expected, Counts(**counts[stage]), on_mismatch=preprocessing.on_mismatch)
+    sequences = build_sequences(core_interactions)
+    return sequences.table, sequences.user_vocabulary, sequences.item_vocabulary
+
+
+def split_sequences(
+    sequences: ibis.Table, item_vocabulary: ibis.Table, preprocessing: PreprocessingParameters
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Split leave-one-out.
+
+    Returns:
+        Training, validation and test examples.
+    """
+    split = leave_one_out(read_store(sequences, item_vocabulary), max_length=preprocessing.max_length)
+    return examples_table(split.train), examples_table(split.validation), examples_table(split.test)

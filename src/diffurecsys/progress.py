@@ -1,0 +1,56 @@
+"""Progress of a training on the terminal: epochs, steps, loss, examples a second, time to go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich import get_console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from diffurecsys.training.records import StepRecord
+
+REFRESH_SECONDS = 0.5  # reading the loss makes the host wait for a GPU: not at every step
+
+
+@contextmanager
+def training_progress(title: str) -> Iterator[Callable[[StepRecord], None]]:
+    """Show a training's progress; yields the callback for `train(on_step=…)`. Silent when not on a terminal."""
+    console = get_console()
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[speed]} examples/s"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = progress.add_task(title, total=None, loss="–", speed="–")
+    examples, since = 0, time.monotonic()
+
+    def show(step: StepRecord) -> None:
+        nonlocal examples, since
+        examples += step.examples
+        elapsed = time.monotonic() - since
+        if elapsed < REFRESH_SECONDS and step.step < step.steps:
+            return
+        progress.update(
+            task,
+            description=f"{title}, epoch {step.epoch}/{step.epochs}",
+            completed=(step.epoch - 1) * step.steps + step.step,
+            total=step.epochs * step.steps,
+            loss=f"{float(step.loss):.4f}",
+            speed=f"{examples / max(elapsed, 1e-9):,.0f}",
+        )
+        examples, since = 0, time.monotonic()
+
+    with progress:
+        yield show if console.is_terminal else _ignore
+
+
+def _ignore(step: StepRecord) -> None:
+    """Show nothing."""

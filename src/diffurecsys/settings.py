@@ -1,0 +1,23 @@
+"""Kedro project settings: https://docs.kedro.org/en/stable/configure/settings/."""
+
+import os
+
+import rich
+
+from diffurecsys.hooks import StudyHooks
+from diffurecsys.tracking import TrackingHooks
+
+HOOKS = (StudyHooks(), TrackingHooks())
+# kedro-mlflow's hooks run inside TrackingHooks; Kedro's telemetry not at all
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "sample",
+    "config_patterns": {"globals": ["globals.yml", "datasets.yml"]},
+    # an experiment's files state only what differs from base
+    "merge_strategy": {"parameters": "soft", "globals": "soft"},
+}
+
+if not rich.get_console().is_terminal and "COLUMNS" not in os.environ:
+    rich.reconfigure(width=160)  # log files keep a message on one line

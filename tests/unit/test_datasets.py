@@ -1,0 +1,115 @@
+"""Catalog datasets: whole or absent, and expirable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ibis
+import pandas as pd
+import pytest
+import torch
+from kedro.io import DatasetError, Version
+from matplotlib.figure import Figure
+from plotly import graph_objects as go
+
+from diffurecsys.datasets import (
+    IbisFileDataset,
+    JSONDataset,
+    MatplotlibDataset,
+    ParquetDataset,
+    PathDataset,
+    PlotlyDataset,
+    TextDataset,
+    WeightsDataset,
+)
+from diffurecsys.models import ModelConfig, build_model
+from diffurecsys.models.weights import ModelWeights
+
+
+def _weights() -> ModelWeights:
+    config = ModelConfig(width=8, blocks=1, heads=2)
+    state = build_model("diffurec", 5, config, torch.Generator().manual_seed(1)).state_dict()
+    return ModelWeights("diffurec", 5, config, state)
+
+
+CASES = {
+    "ibis": (IbisFileDataset, lambda: ibis.memtable({"a": [1, 2]})),
+    "parquet": (ParquetDataset, lambda: pd.DataFrame({"a": [1, 2]})),
+    "json": (JSONDataset, lambda: {"a": 1}),
+    "text": (TextDataset, lambda: "text"),
+    "plotly": (PlotlyDataset, lambda: go.Figure(go.Bar(x=["a"], y=[1]))),
+    "png": (MatplotlibDataset, Figure),
+    "safetensors": (WeightsDataset, _weights),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return request.param, *CASES[request.param]
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("version", [None, Version(None, "2026-01-01T00.00.00.000Z")])
+def test_a_saved_dataset_exists_alone_in_its_folder(case, version, tmp_path):
+    suffix, dataset_class, make = case
+    dataset = dataset_class(filepath=f"{tmp_path}/folder/data.{suffix}", version=version)
+    assert not dataset.exists()
+
+    dataset.save(make())
+
+    assert dataset.exists()
+    assert _files(tmp_path) == [f"data.{suffix}"]
+
+
+def test_an_expired_dataset_counts_as_missing_until_it_is_saved_again(case, tmp_path):
+    suffix, dataset_class, make = case
+    dataset = dataset_class(filepath=f"{tmp_path}/data.{suffix}")
+    dataset.save(make())
+
+    dataset.expire()
+    assert not dataset.exists()
+
+    dataset.save(make())
+    assert dataset.exists()
+
+
+def test_a_save_that_fails_half_way_leaves_the_old_file_whole(tmp_path):
+    dataset = JSONDataset(filepath=f"{tmp_path}/data.json")
+    dataset.save({"kept": 1})
+
+    with pytest.raises(DatasetError, match="not JSON serializable"):
+        dataset.save({"written first": 2, "cannot be written": object()})
+
+    assert dataset.load() == {"kept": 1}
+    assert _files(tmp_path) == ["data.json"]
+
+
+def test_a_versioned_save_that_fails_half_way_leaves_no_version(tmp_path):
+    dataset = JSONDataset(filepath=f"{tmp_path}/data.json", version=Version(None, "v1"))
+
+    with pytest.raises(DatasetError, match="not JSON serializable"):
+        dataset.save({"written first": 2, "cannot be written": object()})
+
+    assert not dataset.exists()
+    assert _files(tmp_path) == []
+
+
+def test_weights_come_back_bit_for_bit(tmp_path):
+    dataset, weights = WeightsDataset(filepath=f"{tmp_path}/w.safetensors"), _weights()
+    dataset.save(weights)
+    loaded = dataset.load()
+
+    assert (loaded.model, loaded.n_items, loaded.config) == ("diffurec", 5, weights.config)
+    assert loaded.state.keys() == weights.state.keys()
+    assert all(torch.equal(loaded.state[name], tensor) for name, tensor in weights.state.items())
+
+
+def test_a_path_dataset_gives_the_path_and_cannot_be_saved(tmp_path):
+    dataset = PathDataset(filepath=f"{tmp_path}/checkpoint.pt")
+    assert dataset.load() == tmp_path / "checkpoint.pt"
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match="written by nodes"):
+        dataset.save("anything")
