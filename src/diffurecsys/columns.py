@@ -2,10 +2,10 @@
 
 | table | columns |
 |---|---|
-| interactions | USER_ID string, ITEM_ID string, TIMESTAMP int64 (seconds or what the source counts), ROW int64 (file order) |
+| interactions | USER_ID string, ITEM_ID string, TIMESTAMP int64, ROW int64 (order of the file) |
 | sequences | USER int32, ITEMS list<int32>, TIMESTAMPS list<int64>; one row a user, oldest interaction first |
 | vocabularies | USER or ITEM int32 (0 … n-1), USER_ID or ITEM_ID string |
-| examples | START int64, END int64: the history is `items[START:END]` of all sequences laid end to end, the target follows |
+| examples | START int64, END int64: of all sequences laid end to end: history `items[START:END]`, target `items[END]` |
 | ranks | USER int64, TARGET int64, RANK float64, N_TIED int64, HISTORY_LENGTH int64, TARGET_POPULARITY int64 |
 | history | EPOCH int64, loss, learning rate, seconds, examples a second, validation metrics |
 """

@@ -8,7 +8,7 @@ from typing import Any
 from kedro.framework import project
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from diffurecsys import pipeline_registry
@@ -30,14 +30,14 @@ class StudyHooks:
         project.pipelines.configure(pipeline_registry.__name__)
 
     @hook_impl
-    def after_catalog_created(self, catalog: CatalogProtocol) -> None:
+    def after_catalog_created(self, catalog: DataCatalog) -> None:
         """Tell each cell's nodes which cell they work for."""
         for cell in pipeline_registry.current_study().cells:
             catalog[f"params:{cell.namespace}.cell"] = cell
         self._catalog = catalog
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Have `--only-missing-outputs` also run what depends on missing outputs.
 
         Kedro looks at each output's existence alone and would leave a leaderboard that lacks a retrained model.
@@ -59,7 +59,7 @@ class StudyHooks:
             checkpoint_file(self._catalog.load("checkpoint_folder"), cell).unlink(missing_ok=True)
 
 
-def outdated_outputs(pipeline: Pipeline, catalog: CatalogProtocol) -> set[str]:
+def outdated_outputs(pipeline: Pipeline, catalog: DataCatalog) -> set[str]:
     """Return the outputs of nodes that lack an output, depend on such a node, or are tagged `always`."""
     outdated: set[str] = set()
     for node in pipeline.nodes:  # in order of dependence

@@ -11,7 +11,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from kedro.io import CatalogProtocol
+from kedro.io import DataCatalog
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
@@ -49,7 +49,7 @@ class TrainedCell:
     item_vocabulary: Path
 
     @classmethod
-    def load(cls, cell: Cell, catalog: CatalogProtocol) -> TrainedCell:
+    def load(cls, cell: Cell, catalog: DataCatalog) -> TrainedCell:
         """Collect a cell's outputs from the catalog."""
         return cls(
             history=catalog.load(f"{cell.namespace}.history"),
@@ -124,7 +124,7 @@ def log_means(run_id: str, model: str, results: Sequence[Mapping[str, Any]]) -> 
     MlflowClient().log_batch(run_id, metrics=means)
 
 
-def _file(catalog: CatalogProtocol, name: str) -> Path:
+def _file(catalog: DataCatalog, name: str) -> Path:
     """Return where a file dataset lies."""
     return Path(str(catalog.get(name)._get_load_path()))  # type: ignore[union-attr]  # kedro has no public way
 

@@ -29,7 +29,9 @@ class Recommender(PythonModel):
         self._identifiers = table[ITEM_ID].to_pylist()
         self._number = {identifier: number for number, identifier in enumerate(self._identifiers)}
 
-    def predict(self, model_input: list[list[str]], params: dict[str, Any] | None = None) -> list[list[str]]:
+    def predict(  # type: ignore[override]  # MLflow 3 leaves the context out when the signature does
+        self, model_input: list[list[str]], params: dict[str, Any] | None = None
+    ) -> list[list[str]]:
         """Return the best items for each history, best first.
 
         Args:

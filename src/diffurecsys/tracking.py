@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from kedro.config import OmegaConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 
@@ -41,7 +42,9 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Place the store in the project, wherever the command runs, and set MLflow up."""
-        context.config_loader.config_patterns.setdefault("mlflow", ["mlflow*", "mlflow*/**", "**/mlflow*"])
+        loader = context.config_loader
+        assert isinstance(loader, OmegaConfigLoader)  # settings.py keeps Kedro's default
+        loader.config_patterns.setdefault("mlflow", ["mlflow*", "mlflow*/**", "**/mlflow*"])
         conf = context.config_loader["mlflow"]
         uri = conf["server"]["mlflow_tracking_uri"]
         if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_absolute():
@@ -54,7 +57,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         super().after_context_created(context=context)
 
     @hook_impl
-    def after_catalog_created(self, catalog: CatalogProtocol) -> None:
+    def after_catalog_created(self, catalog: DataCatalog) -> None:
         """Keep the catalog: cells are logged from it."""
         self._catalog = catalog
 
@@ -62,7 +65,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         """Not a hook here: kedro-mlflow would log every typed parameter as one string."""
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Open the parent run."""
         super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
         self._runs = {}

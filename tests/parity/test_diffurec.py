@@ -81,7 +81,7 @@ def test_one_denoiser_call(model, recorded, segments):
     scores = x_0 @ model.items.weight.T
     torch.testing.assert_close(scores, recorded["scores"], **TOLERANCE)
     loss = F.cross_entropy(scores, recorded["target"])
-    assert float(loss) == pytest.approx(float(recorded["ce"]), abs=1e-5)
+    assert loss.item() == pytest.approx(float(recorded["ce"]), abs=1e-5)
 
 
 def test_whole_reverse_loop(model, recorded, segments):

@@ -81,8 +81,8 @@ class Packer:
 
     def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[PackedBatch, Tensor]]:
         """Yield batches of at most `batch_size` examples, taken in the order given (int64, on the host)."""
-        for index in order.split(batch_size):
-            yield self.pack(index)
+        for begin in range(0, len(order), batch_size):
+            yield self.pack(order[begin : begin + batch_size])
 
 
 def pack_histories(histories: list[list[int]]) -> PackedBatch:

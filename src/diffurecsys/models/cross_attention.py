@@ -54,6 +54,7 @@ class CrossAttentionDenoiser(nn.Module):
         noised = torch.zeros_like(history) if noised is None else noised
         x = history
         for number, block in enumerate(self.blocks, start=1):
+            assert isinstance(block, CrossAttentionBlock)
             x = block.cross(x, noised, segments, generator)
             x = block(x, segments, generator, last_only=last_only and number == len(self.blocks))
         out: Tensor = self.output_norm(self.dropout(x, generator))

@@ -28,8 +28,8 @@ class Dropout(nn.Module):
         words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device)
         bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: x.numel()].view(x.shape)
         dropped = round(self.rate * 2**16)
-        keep = bits >= dropped - 2**15
-        return x * keep.to(x.dtype).mul_(2**16 / (2**16 - dropped))
+        mask = torch.where(bits >= dropped - 2**15, 2**16 / (2**16 - dropped), 0.0)
+        return x * mask.to(x.dtype)
 
 
 class SelfAttention(nn.Module):

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from diffurecsys.data.packing import PackedBatch
 
-
 FULL_BUCKET = 24  # sequences: a run of equal lengths this long is worth a call of its own
 MAX_STRETCH = 1.25  # shorter runs share a call while their longest sequence is at most this much longer than the first
 
@@ -128,7 +127,8 @@ def _flash_attention(query: Tensor, key: Tensor, value: Tensor, segments: Segmen
     longest = segments.lengths[-1]
     one_each = len(query) == len(segments.lengths) != len(key)
     query_offsets, longest_query = (segments.ones, 1) if one_each else (segments.offsets, longest)
-    attended: Tensor = varlen_attn(query, key, value, query_offsets, segments.offsets, longest_query, longest)
+    attended = varlen_attn(query, key, value, query_offsets, segments.offsets, longest_query, longest)
+    assert isinstance(attended, Tensor)  # it adds auxiliary outputs only when asked
     return attended
 
 

@@ -18,7 +18,7 @@ from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.evaluation.ranks import rank_targets, training_popularity
 from diffurecsys.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from diffurecsys.training.config import TrainingConfig
-from diffurecsys.training.device import autocast, resolve_device
+from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
 from diffurecsys.training.records import EpochRecord, StepRecord, TrainingResult
 from diffurecsys.training.seeding import derive_generator
 
@@ -81,8 +81,9 @@ def train(
         run.load_state(saved)
         resumed_from = len(run.history)
         logger.info("Continuing after epoch %d of %d from %s", resumed_from, config.epochs, checkpoint_path)
-    for record in run.history if on_epoch else ():
-        on_epoch(record)
+    if on_epoch:
+        for record in run.history:
+            on_epoch(record)
     while not run.finished:
         record = run.epoch(on_step)
         if on_epoch:
@@ -98,6 +99,8 @@ class _Run:
     def __init__(self, model: Any, store: SequenceStore, split: Split, config: TrainingConfig, seed: int) -> None:  # noqa: ANN401
         self.config, self.seed = config, seed
         self.device = resolve_device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.store, self.split = store, split
         self.packer = Packer(store, split.train, self.device)
         self.popularity = training_popularity(store, split.train)
@@ -127,7 +130,7 @@ class _Run:
     def epoch(self, on_step: Callable[[StepRecord], None] | None) -> EpochRecord:
         """Train one epoch, validate where due, remember the best weights."""
         number = len(self.history) + 1
-        learning_rate = self.scheduler.get_last_lr()[0]
+        learning_rate = float(self.scheduler.get_last_lr()[0])
         began = time.perf_counter()
         loss = self._train_epoch(number, on_step)
         seconds = time.perf_counter() - began

@@ -1,0 +1,32 @@
+"""The chunked loss against PyTorch's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from diffurecsys.models import cross_entropy
+from diffurecsys.models.cross_entropy import catalogue_cross_entropy
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 4 * 50 * 7, 1 << 20])
+@pytest.mark.parametrize("scale", [0.1, 10.0, 300.0])
+def test_equals_pytorchs_loss_and_gradients(chunk_bytes, scale, monkeypatch):
+    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", chunk_bytes)
+    generator = torch.Generator().manual_seed(0)
+    x = (scale * torch.randn(33, 8, generator=generator)).requires_grad_()
+    items = torch.randn(50, 8, generator=generator).requires_grad_()
+    targets = torch.randint(50, (33,), generator=generator)
+    got = catalogue_cross_entropy(x, items, targets)
+    expected = F.cross_entropy(x @ items.T, targets)
+    torch.testing.assert_close(got, expected)
+    for grad, reference in zip(
+        torch.autograd.grad(2 * got, [x, items]), torch.autograd.grad(2 * expected, [x, items]), strict=True
+    ):
+        torch.testing.assert_close(grad, reference, atol=1e-5, rtol=1e-4)
+
+
+def test_a_non_finite_prediction_gives_a_non_finite_loss():
+    x = torch.full((2, 4), float("nan"))
+    assert not catalogue_cross_entropy(x, torch.randn(5, 4), torch.tensor([0, 1])).isfinite()

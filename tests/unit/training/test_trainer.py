@@ -1,0 +1,170 @@
+"""The training loop on sequences that a model can learn."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from functools import partial
+
+import pytest
+import torch
+
+from diffurecsys.data.store import SequenceStore, leave_one_out
+from diffurecsys.models import MODELS, ModelConfig, build_model
+from diffurecsys.training import TrainingConfig, derive_generator, train
+from diffurecsys.training.trainer import NonFiniteLossError
+
+STORE = SequenceStore.from_lists([[(u + step) % 20 for step in range(4 + u % 5)] for u in range(60)], n_items=20)
+SPLIT = leave_one_out(STORE, max_length=10)
+MODEL = ModelConfig(width=16, blocks=2, heads=2, diffusion_steps=8)
+CONFIG = TrainingConfig(epochs=4, batch_size=32, learning_rate=3e-3, patience=None, device="cpu")
+
+
+def run(name="diffurec", seed=0, model=MODEL, **changes):
+    how = {key: changes.pop(key) for key in ("checkpoint_path", "on_epoch", "on_step") if key in changes}
+    built = build_model(name, STORE.n_items, model, derive_generator(seed, "weights"))
+    return train(built, STORE, SPLIT, dataclasses.replace(CONFIG, **changes), seed=seed, **how)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def without_times(history):
+    return [dataclasses.replace(record, seconds=0, examples_per_second=0) for record in history]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_learns(name):
+    result = run(name, epochs=30)
+    assert result.history[-1].loss < 0.6 * result.history[0].loss
+    best = max(record.validation["NDCG@10"] for record in result.history)
+    assert best > 0.8
+    assert result.history[result.best_epoch - 1].validation["NDCG@10"] == best
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_same_seed_same_bits_other_seed_other_weights(name):
+    one, again, other = run(name, 0), run(name, 0), run(name, 1)
+    assert same(one.state, again.state)
+    assert without_times(one.history) == without_times(again.history)
+    assert not same(one.state, other.state)
+
+
+def test_the_global_random_stream_plays_no_part():
+    torch.manual_seed(1)
+    one = run()
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    assert same(one.state, run().state)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+class KilledError(Exception):
+    """Stands in for a kill; a real one is in tests/end_to_end."""
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 3])
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_a_broken_run_continues_to_the_same_bits(stop_after, checkpoint_every, tmp_path):
+    config = {"epochs": 6, "lr_decay_epoch": 2, "checkpoint_every": checkpoint_every}
+    unbroken = run("diffurecsys", **config)
+    path = tmp_path / "deep" / "checkpoint.pt"
+
+    def stop(record):
+        if record.epoch == stop_after:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run("diffurecsys", **config, checkpoint_path=path, on_epoch=stop)
+    seen = []
+    continued = run("diffurecsys", **config, checkpoint_path=path, on_epoch=lambda record: seen.append(record.epoch))
+    # the epoch in which the run was stopped had not been saved yet
+    assert continued.resumed_from == (stop_after - 1) // checkpoint_every * checkpoint_every
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert same(continued.state, unbroken.state)
+    assert without_times(continued.history) == without_times(unbroken.history)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [partial(run, seed=1), partial(run, learning_rate=1e-4), partial(run, model=dataclasses.replace(MODEL, delta=0.1))],
+)
+def test_a_checkpoint_of_another_run_is_not_continued(other, tmp_path, caplog):
+    path = tmp_path / "checkpoint.pt"
+    run(checkpoint_path=path)
+    with caplog.at_level(logging.WARNING):
+        result = other(checkpoint_path=path)
+    assert result.resumed_from == 0
+    assert "belongs to other settings, data or seed" in caplog.text
+    assert same(result.state, other().state)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
+def test_a_damaged_checkpoint_is_not_continued(content, tmp_path, caplog):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        result = run(checkpoint_path=path, epochs=1)
+    assert result.resumed_from == 0
+    assert str(path) in caplog.text
+    assert "cannot be read" in caplog.text
+
+
+def test_stops_when_patience_runs_out_and_returns_the_best_weights():
+    result = run(epochs=30, learning_rate=1e-9, patience=3)  # nothing is learned: the first epochs stay the best
+    assert result.finished_early
+    assert len(result.history) == result.best_epoch + 3
+    until_best = run(epochs=result.best_epoch, learning_rate=1e-9)
+    assert same(result.state, until_best.state)
+
+
+def test_validates_every_nth_epoch_and_the_last():
+    result = run(epochs=5, validate_every=2)
+    assert [record.epoch for record in result.history if record.validation] == [2, 4, 5]
+
+
+def test_the_learning_rate_falls_after_the_decay_epoch():
+    result = run(epochs=5, lr_decay_epoch=2)
+    assert [record.learning_rate for record in result.history] == pytest.approx([3e-3, 3e-3, 3e-4, 3e-4, 3e-5])
+
+
+def test_a_diverging_run_stops_with_epoch_and_step():
+    with pytest.raises(NonFiniteLossError, match=r"epoch \d, step \d+ \(seed 0\).*training\.learning_rate"):
+        run(learning_rate=1e30)
+
+
+def test_clipping_bounds_the_gradient():
+    one, clipped = run(epochs=1), run(epochs=1, clip_norm=1e-3)
+    assert not same(one.state, clipped.state)
+
+
+def test_every_step_is_reported():
+    steps = []
+    run(epochs=2, on_step=steps.append)
+    per_epoch = -(-len(SPLIT.train) // 32)
+    assert [(record.epoch, record.step) for record in steps] == [
+        (epoch, step) for epoch in (1, 2) for step in range(1, per_epoch + 1)
+    ]
+    assert sum(record.examples for record in steps) == 2 * len(SPLIT.train)
+
+
+def test_nothing_to_train_on_is_an_error():
+    store = SequenceStore.from_lists([[0, 1, 2]], n_items=3)
+    model = build_model("diffurec", 3, MODEL, derive_generator(0, "weights"))
+    with pytest.raises(ValueError, match="at least four interactions"):
+        train(model, store, leave_one_out(store, max_length=5), CONFIG, seed=0)
+
+
+def test_bfloat16_learns_too():
+    result = run(epochs=30, precision="bfloat16")
+    assert max(record.validation["NDCG@10"] for record in result.history) > 0.8
+    assert all(tensor.dtype == torch.float32 for tensor in result.state.values())
+
+
+def test_an_absent_device_is_a_clear_error():
+    with pytest.raises(ValueError, match="'gpu' is not a device name"):
+        run(device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="sees no CUDA device"):
+            run(device="cuda")
