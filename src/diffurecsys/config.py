@@ -125,6 +125,7 @@ class TrainingParameters(TrainingConfig):
 class Parameters:
     """All parameters of a study."""
 
+    experiment: str
     dataset: DatasetParameters
     download: DownloadParameters
     study: StudyParameters

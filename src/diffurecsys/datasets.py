@@ -66,6 +66,10 @@ class ParquetDataset(AtomicSave, pandas.ParquetDataset):
     """`pandas.ParquetDataset`, saved atomically."""
 
 
+class CSVDataset(AtomicSave, pandas.CSVDataset):
+    """`pandas.CSVDataset`, saved atomically."""
+
+
 class JSONDataset(AtomicSave, json.JSONDataset):
     """`json.JSONDataset`, saved atomically."""
 

@@ -124,6 +124,11 @@ def log_means(run_id: str, model: str, results: Sequence[Mapping[str, Any]]) -> 
     MlflowClient().log_batch(run_id, metrics=means)
 
 
+def log_file(run_id: str, catalog: DataCatalog, name: str) -> None:
+    """Log the file of a catalog entry as an artifact."""
+    MlflowClient().log_artifact(run_id, str(_file(catalog, name)))
+
+
 def _file(catalog: DataCatalog, name: str) -> Path:
     """Return where a file dataset lies."""
     return Path(str(catalog.get(name)._get_load_path()))  # type: ignore[union-attr]  # kedro has no public way

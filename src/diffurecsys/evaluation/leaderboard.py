@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_DOWN, Decimal
 from math import isfinite
 from typing import Any
 
@@ -152,7 +153,7 @@ def build_leaderboard(
     return Leaderboard(
         cells=cells,
         scores=_over_seeds(cells, [MODEL, KIND, SPLIT, METRIC]),
-        training=_over_seeds(seconds, [MODEL]),
+        training=_over_seeds(seconds.dropna(subset=VALUE), [MODEL]),
         exclude_seen=bool(ordered[0]["exclude_seen"]),
         devices=tuple(dict.fromkeys(str(result["device"]) for result in trained if result.get("device"))),
     )
@@ -165,14 +166,18 @@ def find_warnings(leaderboard: Leaderboard, *, metric: str = DECLARED_METRIC) ->
         leaderboard: the study's results.
         metric: on which a trained model has to beat every baseline, on test and on validation.
     """
-    warnings = [
-        sentence
-        for model in leaderboard.models
-        for split in SPLITS
-        for baseline in leaderboard.baselines
-        if (sentence := _defeat(leaderboard, model, baseline, split, metric))
-    ]
-    seeds = {model: leaderboard.score(model, TEST, metric).n_seeds for model in leaderboard.models}
+    warnings = []
+    if metric in leaderboard.metrics:
+        warnings += [
+            sentence
+            for model in leaderboard.models
+            for split in SPLITS
+            for baseline in leaderboard.baselines
+            if (sentence := _defeat(leaderboard, model, baseline, split, metric))
+        ]
+    else:
+        warnings.append(f"The models were not compared with the baselines: {metric} was not computed.")
+    seeds = {model: leaderboard.score(model, TEST, leaderboard.metrics[0]).n_seeds for model in leaderboard.models}
     single = [model for model, count in seeds.items() if count < 2]
     if single:
         warnings.append(f"There is no standard deviation for {_join(single)}: fewer than 2 seeds.")
@@ -186,14 +191,23 @@ def find_warnings(leaderboard: Leaderboard, *, metric: str = DECLARED_METRIC) ->
     return warnings
 
 
+def cut(value: float, digits: int = 4) -> str:
+    """Return a number cut off after some decimals, never rounded up.
+
+    The twelfth decimal is rounded first, so that a sum that misses 0.0534 by a float's last bit is not cut to 0.0533.
+    """
+    return str(Decimal(f"{value:.12f}").quantize(Decimal(1).scaleb(-digits), rounding=ROUND_DOWN))
+
+
 def _defeat(leaderboard: Leaderboard, model: str, baseline: str, split: str, metric: str) -> str | None:
     ours, theirs = leaderboard.score(model, split, metric), leaderboard.score(baseline, split, metric)
     if ours.mean > theirs.mean:
         return None
+    digits = 4 if cut(ours.mean) != cut(theirs.mean) else 8
     over = "1 seed" if ours.n_seeds == 1 else f"mean of {ours.n_seeds} seeds"
     return (
         f"{model} does not beat the baseline {baseline} on {split} {metric}: "
-        f"{ours.mean:.6f} ({over}) against {theirs.mean:.6f}."
+        f"{cut(ours.mean, digits)} ({over}) against {cut(theirs.mean, digits)}."
     )
 
 
@@ -222,7 +236,7 @@ def _check_alike(results: list[Result]) -> None:
                 f"exclude_seen={result['exclude_seen']}: such numbers cannot be compared, evaluate all cells alike"
             )
         for split in SPLITS:
-            if list(result[split]) != list(first[SPLITS[0]]):
+            if set(result[split]) != set(first[SPLITS[0]]):
                 raise ValueError(
                     f"{_cell(result)} has the {split} metrics {list(result[split])}, {_cell(first)} has "
                     f"{list(first[SPLITS[0]])}: evaluate all cells with the same cut-offs"

@@ -72,10 +72,14 @@ def compute_model_metrics(
     history: pd.DataFrame,
     training_summary: dict[str, Any],
 ) -> dict[str, Any]:
-    """Average a trained cell's ranks to metrics, beside what its training cost."""
-    metrics = compute_baseline_metrics(cell, evaluation, validation_ranks, test_ranks)
-    seconds = float(history["seconds"].sum())
-    return {**metrics, "training_seconds": seconds, "device": training_summary["device"]}
+    """Average a trained cell's ranks to metrics, beside its training's cost and curves."""
+    curves = history.astype(object).where(history.notna(), None)  # JSON has no NaN
+    return {
+        **compute_baseline_metrics(cell, evaluation, validation_ranks, test_ranks),
+        "training_seconds": float(history["seconds"].sum()),
+        "device": training_summary["device"],
+        "history": curves.to_dict("list"),
+    }
 
 
 def compute_baseline_metrics(

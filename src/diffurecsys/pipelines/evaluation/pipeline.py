@@ -12,6 +12,7 @@ from diffurecsys.pipelines.evaluation.nodes import (
     rank_with_baseline,
     rank_with_model,
 )
+from diffurecsys.pipelines.evaluation.report_nodes import report_study, tabulate_leaderboard
 from diffurecsys.study import Study
 
 EXAMPLES = ["sequences", "item_vocabulary", "train_examples", "validation_examples", "test_examples"]
@@ -56,6 +57,30 @@ def create_pipeline(study: Study) -> Pipeline:
         per_cell(models, study.trained, own=["weights", "history", "training_summary"])
         + per_cell(baselines, study.untrained)
         + sum((_collect(model, study) for model in (*study.models, *study.baselines)), start=Pipeline([]))
+        + _report(study)
+    )
+
+
+def _report(study: Study) -> Pipeline:
+    """Sum up all models and baselines."""
+    results = [f"{name}.results" for name in (*study.models, *study.baselines)]
+    return pipeline(
+        [
+            node(
+                tabulate_leaderboard,
+                inputs=["params:study", "params:dataset", *results],
+                outputs=["leaderboard", "leaderboard_plot"],
+                name="tabulate_leaderboard",
+                tags=ALWAYS,
+            ),
+            node(
+                report_study,
+                inputs=["params:study", "params:experiment", "params:dataset", "counts", *results],
+                outputs=["leaderboard_figure", "training_curves", "report_html", "report_markdown"],
+                name="report_study",
+                tags=ALWAYS,
+            ),
+        ]
     )
 
 

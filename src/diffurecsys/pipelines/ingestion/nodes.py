@@ -19,6 +19,6 @@ def obtain_archive(dataset: DatasetParameters, download: DownloadParameters, raw
     return {**dataclasses.asdict(record), "path": record.path.name}
 
 
-def read_archive(archive: dict[str, Any], raw_folder: Path) -> ibis.Table:
+def read_archive(dataset: DatasetParameters, archive: dict[str, Any], raw_folder: Path) -> ibis.Table:
     """Read the interactions in the order of the file."""
-    return ibis.memtable(read_interactions(raw_folder / archive["path"]))
+    return ibis.memtable(read_interactions(raw_folder / archive["path"], min_rating=dataset.min_rating))

@@ -19,7 +19,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 read_archive,
-                inputs=["archive", "raw_folder"],
+                inputs=["params:dataset", "archive", "raw_folder"],
                 outputs="interactions",
                 name="read_archive",
             ),

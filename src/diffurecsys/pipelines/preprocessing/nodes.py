@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Any
 
 import ibis
@@ -14,6 +15,9 @@ from diffurecsys.data.kcore import filter_k_core
 from diffurecsys.data.sequences import build_sequences, check_counts, count_interactions
 from diffurecsys.data.store import leave_one_out
 from diffurecsys.pipelines.tables import examples_table, read_store
+
+STAGES = {"raw": "before filtering", "core": "after filtering"}
+logger = logging.getLogger(__name__)
 
 
 def filter_interactions(interactions: ibis.Table, preprocessing: PreprocessingParameters) -> ibis.Table:
@@ -28,10 +32,9 @@ def filter_interactions(interactions: ibis.Table, preprocessing: PreprocessingPa
 
 def count_dataset(interactions: ibis.Table, core_interactions: ibis.Table) -> dict[str, Any]:
     """Count users, items and interactions before and after filtering."""
-    return {
-        "raw": dataclasses.asdict(count_interactions(interactions)),
-        "core": dataclasses.asdict(count_interactions(core_interactions)),
-    }
+    raw, core = count_interactions(interactions), count_interactions(core_interactions)
+    logger.info("Before filtering: %s; after: %s", raw, core)
+    return {"raw": dataclasses.asdict(raw), "core": dataclasses.asdict(core)}
 
 
 def build_user_sequences(
@@ -45,9 +48,14 @@ def build_user_sequences(
     Returns:
         Sequences, user vocabulary, item vocabulary.
     """
-    for stage, expected in (("raw", dataset.raw_counts), ("core", dataset.core_counts)):
-        if expected is not None:
-            check_counts(expected, Counts(**counts[stage]), on_mismatch=preprocessing.on_mismatch)
+    standard = preprocessing.user_k == preprocessing.item_k == dataset.core_k and preprocessing.duplicates == "keep"
+    for stage, accepted in (("raw", dataset.raw_counts), ("core", dataset.core_counts if standard else ())):
+        check_counts(
+            accepted,
+            Counts(**counts[stage]),
+            what=f"{dataset.name}, {STAGES[stage]}",
+            on_mismatch=preprocessing.on_mismatch,
+        )
     sequences = build_sequences(core_interactions)
     return sequences.table, sequences.user_vocabulary, sequences.item_vocabulary
 

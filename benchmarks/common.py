@@ -1,0 +1,80 @@
+"""What the benchmarks share: real sequences, the machine's description, results as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+
+from diffurecsys.data.sequences import to_store
+from diffurecsys.data.store import SequenceStore
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def load_store(experiment: str) -> SequenceStore:
+    """Load an experiment's preprocessed sequences."""
+    folder = PROJECT / "data" / "03_primary" / experiment
+    if not (folder / "sequences.parquet").exists():
+        sys.exit(
+            f"no sequences in {folder}; first run: kedro run --pipeline=ingestion,preprocessing --env={experiment}"
+        )
+    n_items = pq.read_metadata(folder / "item_vocabulary.parquet").num_rows
+    return to_store(pq.read_table(folder / "sequences.parquet"), n_items)
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Say what the figures were measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0] if names else cpu
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def matmul_flops(device: torch.device, rows: int, width: int) -> float:
+    """Rate of `[rows, width] @ [width, 4 width]` products in FLOP/s: the limit of a network of this width."""
+    a, b = torch.randn(rows, width, device=device), torch.randn(width, 4 * width, device=device)
+    best, repeats = float("inf"), 20
+    for _ in range(8):
+        synchronise(device)
+        began = time.perf_counter()
+        for _ in range(repeats):
+            a @ b
+        synchronise(device)
+        best = min(best, (time.perf_counter() - began) / repeats)
+    return 2 * rows * width * 4 * width / best
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def write_json(path: Path | None, result: dict[str, Any]) -> None:
+    """Print the result and, if asked, keep it."""
+    text = json.dumps(result, indent=1)
+    print(text)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")

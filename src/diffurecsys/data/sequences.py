@@ -1,0 +1,147 @@
+"""Users' sequences from interactions, with contiguous ids, as Ibis expressions; and the store made of them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import ibis
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from ibis import _
+
+from diffurecsys.columns import ITEM, ITEM_ID, ITEMS, ROW, TIMESTAMP, TIMESTAMPS, USER, USER_ID
+from diffurecsys.data.datasets import Counts
+from diffurecsys.data.store import SequenceStore
+
+logger = logging.getLogger(__name__)
+
+MIN_LENGTH = 3  # history, validation target, test target
+MIN_ITEMS = 2
+
+
+class CountsMismatchError(ValueError):
+    """A dataset does not have the users, items and interactions that it is known to have."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """All users' interactions in order, under contiguous ids.
+
+    Attributes:
+        table: `user` int32, `items` list<int32>, `timestamps` list<int64>; one row a user, ordered by user.
+        user_vocabulary: `user` int32 (0 … users-1), `user_id` string, ordered by user.
+        item_vocabulary: `item` int32 (0 … items-1), `item_id` string, ordered by item.
+    """
+
+    table: ibis.Table
+    user_vocabulary: ibis.Table
+    item_vocabulary: ibis.Table
+
+
+def count_interactions(table: ibis.Table) -> Counts:
+    """Count the distinct users and items of an interactions table, and its rows."""
+    counted = table.agg(users=_[USER_ID].nunique(), items=_[ITEM_ID].nunique(), interactions=_.count())
+    (row,) = counted.to_pyarrow().to_pylist()
+    return Counts(**row)
+
+
+def check_counts(
+    accepted: tuple[Counts, ...], actual: Counts, *, what: str, on_mismatch: Literal["error", "warn"]
+) -> None:
+    """Compare a dataset's counts with those it is known to have.
+
+    Args:
+        accepted: counts of its known versions; none: nothing is checked.
+        actual: as counted.
+        what: was counted, for the message ("Amazon_Beauty.zip after filtering").
+        on_mismatch: `warn` logs a warning instead of raising.
+
+    Raises:
+        CountsMismatchError: saying what was expected and what was found.
+    """
+    if not accepted or actual in accepted:
+        return
+    message = f"{what}: found {actual}; expected {' or '.join(map(str, accepted))}"
+    if on_mismatch == "error":
+        raise CountsMismatchError(
+            f"{message}. If the difference is meant, correct the dataset's entry in datasets.yml, or turn this error "
+            "into a warning: preprocessing.on_mismatch: warn"
+        )
+    logger.warning("%s (preprocessing.on_mismatch is warn: going on)", message)
+
+
+def build_sequences(interactions: ibis.Table) -> Sequences:
+    """Order each user's interactions by timestamp, among equal ones by row, and number users and items.
+
+    Users and items get their numbers in the order of their first row. Nothing depends on how the backend
+    spreads its work.
+
+    Args:
+        interactions: table as in `diffurecsys.columns`; `row` is unique.
+
+    Raises:
+        ValueError: a user has fewer than 3 interactions, or there is a single item.
+    """
+    users, items = _vocabulary(interactions, USER_ID, USER), _vocabulary(interactions, ITEM_ID, ITEM)
+    _check_lengths(users)
+    if (n_items := int(items.count().execute())) < MIN_ITEMS:
+        raise ValueError(
+            f"the interactions hold {n_items} item, and nothing can be recommended from a single one. "
+            "Check the item_id column, or lower preprocessing.item_k."
+        )
+    encoded = interactions.join(users, USER_ID).join(items, ITEM_ID).select(USER, ITEM, TIMESTAMP, ROW)
+    order = [_[TIMESTAMP], _[ROW]]
+    lists = {ITEMS: _[ITEM].collect(order_by=order), TIMESTAMPS: _[TIMESTAMP].collect(order_by=order)}
+    return Sequences(
+        table=encoded.group_by(USER).agg(**lists).order_by(USER),
+        user_vocabulary=users.select(USER, USER_ID).order_by(USER),
+        item_vocabulary=items.select(ITEM, ITEM_ID).order_by(ITEM),
+    )
+
+
+def _vocabulary(interactions: ibis.Table, text: str, number: str) -> ibis.Table:
+    """Number the distinct texts by first row; `n` counts each one's interactions."""
+    found = interactions.group_by(text).agg(first_row=_[ROW].min(), n=_.count())
+    numbered = found.mutate(**{number: ibis.row_number().over(order_by="first_row").cast("int32")})
+    return numbered.select(number, text, "n").cache()
+
+
+def _check_lengths(users: ibis.Table) -> None:
+    short = users.filter(_.n < MIN_LENGTH)
+    n_short = int(short.count().execute())
+    if n_short:
+        (first,) = short.order_by(USER).limit(1).to_pyarrow().to_pylist()
+        raise ValueError(
+            f"{n_short} users have fewer than {MIN_LENGTH} interactions (first: {first[USER_ID]!r} with {first['n']}); "
+            "each needs a history, a validation and a test item. "
+            f"Set preprocessing.user_k to at least {MIN_LENGTH}."
+        )
+
+
+def to_store(table: pa.Table, n_items: int) -> SequenceStore:
+    """Lay the users' items end to end; no Python object is made for an interaction.
+
+    Args:
+        table: sequences with a column `user` (0, 1, 2, …, in this order) and `items`.
+        n_items: size of the catalogue.
+
+    Raises:
+        ValueError: the rows are not all users in order, or a list or item is missing.
+    """
+    users, lists = table[USER].to_numpy(), table[ITEMS]
+    wrong = np.flatnonzero(users != np.arange(len(users)))
+    if len(wrong):
+        raise ValueError(
+            f"row {wrong[0]} of the sequences is user {users[wrong[0]]}: they must hold every user from 0 on, "
+            "ordered by user"
+        )
+    items = pc.list_flatten(lists)
+    if lists.null_count or items.null_count:
+        raise ValueError(f"the sequences have {lists.null_count} missing lists and {items.null_count} missing items")
+    offsets = np.zeros(len(users) + 1, np.int64)
+    np.cumsum(pc.list_value_length(lists).to_numpy(), out=offsets[1:])
+    return SequenceStore(torch.from_numpy(items.to_numpy().copy()), torch.from_numpy(offsets), n_items)
