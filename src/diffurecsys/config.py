@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
@@ -133,6 +133,7 @@ class Parameters:
     model: ModelParameters
     training: TrainingParameters
     evaluation: EvaluationParameters
+    threads: Annotated[int, Field(ge=1)] | None = None
 
 
 def validate_parameters(raw: Mapping[str, Any]) -> Parameters:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 from kedro.framework import project
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -16,6 +17,7 @@ from diffurecsys.config import validate_parameters
 from diffurecsys.datasets import AtomicSave
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 
+ALL_THREADS = torch.get_num_threads()
 logger = logging.getLogger(__name__)
 
 
@@ -26,6 +28,7 @@ class StudyHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Check all parameters and rebuild the pipelines for this run's grid."""
         parameters = validate_parameters(context.config_loader["parameters"])
+        torch.set_num_threads(parameters.threads or ALL_THREADS)
         pipeline_registry.set_study(parameters.study)
         project.pipelines.configure(pipeline_registry.__name__)
 

@@ -26,7 +26,7 @@ METRICS_A_BATCH = 1000  # MLflow's limit
 MODEL_REQUIREMENTS = ["diffurecsys", "torch", "safetensors", "pyarrow"]  # named here: inferring them takes a minute
 
 MODEL_SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(Array(DataType.string))]),
+    inputs=Schema([ColSpec(Array(DataType.string), "history")]),
     outputs=Schema([ColSpec(Array(DataType.string))]),
     params=ParamSchema([ParamSpec("k", DataType.long, 10)]),
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pyarrow.parquet as pq
 import torch
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
@@ -30,12 +31,12 @@ class Recommender(PythonModel):
         self._number = {identifier: number for number, identifier in enumerate(self._identifiers)}
 
     def predict(  # type: ignore[override]  # MLflow 3 leaves the context out when the signature does
-        self, model_input: list[list[str]], params: dict[str, Any] | None = None
+        self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[list[str]]:
         """Return the best items for each history, best first.
 
         Args:
-            model_input: histories of item identifiers, oldest first; unknown items are left out.
+            model_input: a column `history` with lists of item identifiers, oldest first; unknown ones are left out.
             params: `k`, how many items to recommend; MLflow fills in 10.
 
         Raises:
@@ -43,10 +44,10 @@ class Recommender(PythonModel):
         """
         k = int((params or {})["k"])
         recommended = []
-        for history in model_input:
+        for history in model_input["history"]:
             known = [self._number[item] for item in history if item in self._number]
             if not known:
-                raise ValueError(f"none of the history's items is in the catalogue: {history}")
+                raise ValueError(f"none of the history's items is in the catalogue: {list(history)}")
             with torch.inference_mode():
                 scores = self._model.score(pack_histories([known]), derive_generator(0, "recommend"))
             best = torch.topk(scores[0], min(k, len(self._identifiers))).indices.tolist()

@@ -94,19 +94,23 @@ def test_the_parent_holds_each_models_means(tracked):
     assert math.isclose(parent.data.metrics["diffurec/test_NDCG_10"], expected)
 
 
+def _histories(*histories):
+    return pd.DataFrame({"history": list(histories)})
+
+
 def test_the_logged_model_recommends_known_items(tracked):
     _, cells = _runs(tracked)
     (output,) = cells["diffurec.seed_0"].outputs.model_outputs
     model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
     vocabulary = pq.read_table(tracked.root / "data/03_primary/sample/item_vocabulary.parquet")["item_id"].to_pylist()
 
-    (ten,) = model.predict([vocabulary[:3]])
+    (ten,) = model.predict(_histories(vocabulary[:3]))
     assert len(ten) == len(set(ten)) == 10
     assert set(ten) <= set(vocabulary)
-    (three,) = model.predict([[*vocabulary[:3], "never seen"]], params={"k": 3})
+    (three,) = model.predict(_histories([*vocabulary[:3], "never seen"]), params={"k": 3})
     assert three == ten[:3]
     with pytest.raises(ValueError, match="none of the history's items"):
-        model.predict([["never seen"]])
+        model.predict(_histories(["never seen"]))
 
 
 def test_a_cell_run_alone_is_tracked_in_a_parent_of_its_own(tracked):

@@ -154,6 +154,8 @@ class _Body(io.RawIOBase):
 
     def _advance(self, size: int) -> None:
         block = self._stream.read(size)
+        if b"\0" in block:
+            raise ValueError("null byte")  # after which Arrow's parser overlooks tabs and line ends
         data = self._held + block
         content = data.rstrip(b"\r\n")
         self._held = data[len(content) :]  # whether these line ends are the file's last is not known yet
@@ -271,6 +273,8 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
 def _line_fault(line: bytes, layout: _Layout) -> str | None:
     if len(line) >= _BLOCK_BYTES:
         return f"the line is longer than {_BLOCK_BYTES:,} bytes"
+    if b"\0" in line:
+        return f"the line has a null byte: {_shown(line.decode('utf-8', 'backslashreplace'))}; is the file damaged?"
     fields = line.split(b"\t")
     if len(fields) != len(layout.names):
         start = _shown(line.decode("utf-8", "backslashreplace"))

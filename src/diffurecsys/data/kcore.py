@@ -65,10 +65,12 @@ def filter_k_core(
 
 def _encode(interactions: ibis.Table, user_k: int, item_k: int) -> ibis.Table:
     """First round: keep users and items with enough interactions, known from here on by their first row."""
-    users = interactions.group_by(USER_ID).having(_.count() >= user_k).agg(**{USER: _[ROW].min()})
-    items = interactions.group_by(ITEM_ID).having(_.count() >= item_k).agg(**{ITEM: _[ROW].min()})
-    joined = interactions.join(users, USER_ID).join(items, ITEM_ID)
-    return joined.select(USER, ITEM, TIMESTAMP, ROW).cache()
+    users = interactions.group_by(USER_ID).having(_.count() >= user_k).agg(**{USER: _[ROW].min()}).cache()
+    items = interactions.group_by(ITEM_ID).having(_.count() >= item_k).agg(**{ITEM: _[ROW].min()}).cache()
+    encoded = interactions.join(users, USER_ID).join(items, ITEM_ID).select(USER, ITEM, TIMESTAMP, ROW).cache()
+    users.release()
+    items.release()
+    return encoded
 
 
 def _one_a_pair(current: ibis.Table, duplicates: Literal["first", "last"]) -> ibis.Table:
@@ -79,9 +81,9 @@ def _one_a_pair(current: ibis.Table, duplicates: Literal["first", "last"]) -> ib
 
 
 def _drop_rare(current: ibis.Table, user_k: int, item_k: int) -> ibis.Table:
-    users = current.group_by(USER).having(_.count() >= user_k).agg()
-    items = current.group_by(ITEM).having(_.count() >= item_k).agg()
-    return current.semi_join(users, USER).semi_join(items, ITEM)
+    rare_users = current.group_by(USER).having(_.count() < user_k).agg()
+    rare_items = current.group_by(ITEM).having(_.count() < item_k).agg()
+    return current.anti_join(rare_users, USER).anti_join(rare_items, ITEM)
 
 
 def _replace(old: ibis.Table, new: ibis.Table) -> ibis.Table:

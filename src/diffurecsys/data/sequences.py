@@ -93,14 +93,23 @@ def build_sequences(interactions: ibis.Table) -> Sequences:
             f"the interactions hold {n_items} item, and nothing can be recommended from a single one. "
             "Check the item_id column, or lower preprocessing.item_k."
         )
-    encoded = interactions.join(users, USER_ID).join(items, ITEM_ID).select(USER, ITEM, TIMESTAMP, ROW)
-    order = [_[TIMESTAMP], _[ROW]]
-    lists = {ITEMS: _[ITEM].collect(order_by=order), TIMESTAMPS: _[TIMESTAMP].collect(order_by=order)}
+    encoded = interactions.join(users, USER_ID).join(items, ITEM_ID)
+    ordered = encoded.order_by(USER, TIMESTAMP, ROW).select(USER, ITEM, TIMESTAMP)
     return Sequences(
-        table=encoded.group_by(USER).agg(**lists).order_by(USER),
+        table=ibis.memtable(_one_row_a_user(ordered.to_pyarrow())),
         user_vocabulary=users.select(USER, USER_ID).order_by(USER),
         item_vocabulary=items.select(ITEM, ITEM_ID).order_by(ITEM),
     )
+
+
+def _one_row_a_user(ordered: pa.Table) -> pa.Table:
+    """Cut ordered columns into lists: several times faster, and smaller, than collecting lists in the backend."""
+    lengths = np.bincount(ordered[USER].to_numpy())
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    columns = {USER: pa.array(np.arange(len(lengths)), pa.int32())}
+    for name, values in ((ITEMS, ordered[ITEM]), (TIMESTAMPS, ordered[TIMESTAMP])):
+        columns[name] = pa.ListArray.from_arrays(offsets, pa.concat_arrays(values.chunks))
+    return pa.table(columns)
 
 
 def _vocabulary(interactions: ibis.Table, text: str, number: str) -> ibis.Table:

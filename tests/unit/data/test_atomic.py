@@ -53,7 +53,7 @@ def test_reads_a_member_of_a_zip(tmp_path):
     assert fault(path) == "made.zip:folder/made.inter, line 2: timestamp 'x' is not a number"
 
 
-ids = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), min_size=1, max_size=8)
+ids = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r\0"), min_size=1, max_size=8)
 int64 = st.integers(-(2**63), 2**63 - 1)
 EXTRA = ("rating:float", "tags:token_seq", "a:b:token")
 
@@ -170,6 +170,10 @@ def test_other_timestamps_are_errors(tmp_path, text, reason):
         (f"{HEADER}\nu\ti\t1\n\nu\ti\t1\n", "made.inter, line 3: the line is empty; remove it"),
         (f"{HEADER}\n\nu\ti\t1\n", "made.inter, line 2: the line is empty; remove it"),
         (f"{HEADER}\nu\ti\t1\n\n\n", "made.inter, line 3: the line is empty; remove it"),
+        (
+            f"{HEADER}\nu\ti\t1\nu\0\ti\t1\n",
+            r"made.inter, line 3: the line has a null byte: 'u\x00\ti\t1'; is the file damaged?",
+        ),
         (f"{HEADER}\nu\ti\t1\n\ti\t1\n", "made.inter, line 3: user_id is empty"),
         (f"{HEADER}\nu\t\t1\n", "made.inter, line 2: item_id is empty"),
         (

@@ -55,7 +55,8 @@ def test_sequences_by_hand():
     sequences = build_sequences(ibis.memtable(interactions(ROWS)))
     table = sequences.table.to_pyarrow()
     assert table.schema.names == ["user", "items", "timestamps"]
-    assert table.schema.types == [pa.int32(), pa.list_(pa.field("l", pa.int32())), pa.list_(pa.field("l", pa.int64()))]
+    assert table.schema.types[0] == pa.int32()
+    assert [kind.value_type for kind in table.schema.types[1:]] == [pa.int32(), pa.int64()]
     assert table.to_pylist() == [
         {"user": 0, "items": [0, 2, 1], "timestamps": [5, 5, 5]},
         {"user": 1, "items": [0, 1, 0, 3], "timestamps": [1, 3, 3, 3]},
