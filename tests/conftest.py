@@ -75,14 +75,6 @@ class Project:
         return printed
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _disconnect_ibis():
-    """Leave Ibis's default backend: DuckDB complains about connections that outlive Python's modules."""
-    yield
-    if "ibis" in sys.modules:
-        sys.modules["ibis"].get_backend().disconnect()
-
-
 @pytest.fixture(scope="session")
 def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
     """Factory of fresh projects."""

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
 from diffurecsys.data.datasets import DatasetSpec
+from diffurecsys.errors import UserError
 from diffurecsys.evaluation.baselines import BASELINES
 from diffurecsys.models import MODELS
 from diffurecsys.models.config import ModelConfig
@@ -21,7 +22,7 @@ from diffurecsys.training.config import TrainingConfig
 STRICT = ConfigDict(extra="forbid")
 
 
-class ParameterError(ValueError):
+class ParameterError(UserError, ValueError):
     """The configuration has parameters that do not exist, lacks one, or gives one a value that cannot be."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
+import weakref
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -59,7 +59,8 @@ class IbisFileDataset(AtomicSave, ibis.FileDataset):
             cls._connections.popitem()[1].disconnect()
 
 
-atexit.register(IbisFileDataset.close_connections)  # DuckDB complains about connections that outlive Python's modules
+# DuckDB complains of connections that outlive Python's modules; finalizers run newest first, cached tables before this
+weakref.finalize(IbisFileDataset, IbisFileDataset.close_connections)
 
 
 class ParquetDataset(AtomicSave, pandas.ParquetDataset):

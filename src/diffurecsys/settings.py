@@ -4,6 +4,7 @@ import os
 
 import rich
 
+from diffurecsys.errors import hide_tracebacks_of_user_errors
 from diffurecsys.hooks import StudyHooks
 from diffurecsys.tracking import TrackingHooks
 
@@ -21,3 +22,5 @@ CONFIG_LOADER_ARGS = {
 
 if not rich.get_console().is_terminal and "COLUMNS" not in os.environ:
     rich.reconfigure(width=160)  # log files keep a message on one line
+
+hide_tracebacks_of_user_errors()

@@ -39,7 +39,7 @@ def test_only_the_missing_cell_is_trained_again_and_the_leaderboard_follows(fini
     weights = load_file(finished.root / cell / "weights.safetensors")
     others = _stamps(finished, "data/06_models/sample/diffurecsys/**/*.*")
     ranks = _stamps(finished, "data/07_model_output/**/*.parquet/*/*.parquet")
-    leaderboards = _stamps(finished, "data/08_reporting/sample/leaderboard.*/*/*")
+    leaderboards = _stamps(finished, "data/08_reporting/sample/leaderboard.csv/*/*")
     (finished.root / cell / "weights.safetensors").unlink()
 
     finished.run(params=SMALL, only_missing_outputs=True)
@@ -50,7 +50,7 @@ def test_only_the_missing_cell_is_trained_again_and_the_leaderboard_follows(fini
     new_ranks = _stamps(finished, "data/07_model_output/**/*.parquet/*/*.parquet").keys() - ranks.keys()
     assert len(new_ranks) == 2
     assert all("/diffurec/" in path for path in new_ranks)
-    assert len(_stamps(finished, "data/08_reporting/sample/leaderboard.*/*/*")) == len(leaderboards) + 1
+    assert len(_stamps(finished, "data/08_reporting/sample/leaderboard.csv/*/*")) == len(leaderboards) + 1
 
 
 def test_a_larger_study_trains_only_the_new_cells_and_its_leaderboard_has_them(finished):

@@ -97,7 +97,7 @@ def test_every_table_lies_on_disk_and_is_saved_atomically(shared_project):
 def test_every_catalog_entry_is_used(shared_project):
     catalog = shared_project.catalog()
     used = _pipeline_datasets()
-    written = {name for name in shared_project.session().load_context().config_loader["catalog"]}
+    written = set(shared_project.session().load_context().config_loader["catalog"])
     patterns = {name for name in written if "{" in name}
     assert written - patterns <= used
     assert {catalog.config_resolver.match_dataset_pattern(name) for name in used} - {None} == patterns

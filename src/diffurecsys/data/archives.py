@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from diffurecsys.errors import DataError
+
 SUFFIX = ".inter"
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)  # while its content is read
@@ -22,7 +24,7 @@ _LISTED = 20
 _CHUNK = 1 << 20
 
 
-class ArchiveError(ValueError):
+class ArchiveError(DataError):
     """An archive is missing, broken or hostile, or does not hold exactly one file of interactions."""
 
 

@@ -25,6 +25,7 @@ import pyarrow.csv
 
 from diffurecsys.columns import ITEM_ID, ROW, TIMESTAMP, USER_ID
 from diffurecsys.data.archives import member_label, open_interactions
+from diffurecsys.errors import DataError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -41,7 +42,7 @@ _NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,9})?")
 _INT64_DIGITS = 19
 
 
-class AtomicFileError(ValueError):
+class AtomicFileError(DataError):
     """An atomic file does not hold what it must; the message names file, line and value."""
 
 

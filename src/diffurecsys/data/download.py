@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from diffurecsys.data.archives import zip_damage
 from diffurecsys.data.datasets import HOST, SAMPLE, DatasetSpec
 from diffurecsys.data.transfer import PartialFile, TransferError, transfer
+from diffurecsys.errors import UserError
 from diffurecsys.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 MIRROR_VARIABLE = "DIFFURECSYS_MIRROR"
 
 
-class DownloadError(RuntimeError):
+class DownloadError(UserError, RuntimeError):
     """An archive could not be obtained, or is not the one that was expected."""
 
 

@@ -10,11 +10,12 @@ from ibis import _
 
 from diffurecsys.columns import ITEM, ITEM_ID, ROW, TIMESTAMP, USER, USER_ID
 from diffurecsys.data.sequences import count_interactions
+from diffurecsys.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 
-class EmptyCoreError(ValueError):
+class EmptyCoreError(DataError):
     """Filtering left no interactions."""
 
 

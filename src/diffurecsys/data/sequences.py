@@ -16,6 +16,7 @@ from ibis import _
 from diffurecsys.columns import ITEM, ITEM_ID, ITEMS, ROW, TIMESTAMP, TIMESTAMPS, USER, USER_ID
 from diffurecsys.data.datasets import Counts
 from diffurecsys.data.store import SequenceStore
+from diffurecsys.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ MIN_LENGTH = 3  # history, validation target, test target
 MIN_ITEMS = 2
 
 
-class CountsMismatchError(ValueError):
+class CountsMismatchError(DataError):
     """A dataset does not have the users, items and interactions that it is known to have."""
 
 
@@ -89,7 +90,7 @@ def build_sequences(interactions: ibis.Table) -> Sequences:
     users, items = _vocabulary(interactions, USER_ID, USER), _vocabulary(interactions, ITEM_ID, ITEM)
     _check_lengths(users)
     if (n_items := int(items.count().execute())) < MIN_ITEMS:
-        raise ValueError(
+        raise DataError(
             f"the interactions hold {n_items} item, and nothing can be recommended from a single one. "
             "Check the item_id column, or lower preprocessing.item_k."
         )
@@ -124,7 +125,7 @@ def _check_lengths(users: ibis.Table) -> None:
     n_short = int(short.count().execute())
     if n_short:
         (first,) = short.order_by(USER).limit(1).to_pyarrow().to_pylist()
-        raise ValueError(
+        raise DataError(
             f"{n_short} users have fewer than {MIN_LENGTH} interactions (first: {first[USER_ID]!r} with {first['n']}); "
             "each needs a history, a validation and a test item. "
             f"Set preprocessing.user_k to at least {MIN_LENGTH}."

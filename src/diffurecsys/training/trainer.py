@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffurecsys.data.packing import PackedBatch, Packer
 from diffurecsys.data.store import SequenceStore, Split
+from diffurecsys.errors import DataError, UserError
 from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.evaluation.ranks import rank_targets, training_popularity
 from diffurecsys.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 VALIDATION_METRIC = "NDCG@10"
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(UserError, RuntimeError):
     """The loss became NaN or infinite."""
 
 
@@ -70,10 +71,11 @@ def train(
 
     Raises:
         NonFiniteLossError: naming epoch and step.
-        ValueError: there is nothing to train on, or the device is absent.
+        DataError: there is nothing to train on.
+        ValueError: the device is absent.
     """
     if not len(split.train):
-        raise ValueError("there are no training examples: every user needs at least four interactions to give one")
+        raise DataError("there are no training examples: every user needs at least four interactions to give one")
     run = _Run(model, store, split, config, seed)
     identity = fingerprint(config, model.config, type(model), seed, *model.state_dict().values(), store.items)
     resumed_from = 0

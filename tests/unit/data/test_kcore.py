@@ -58,7 +58,7 @@ def temporary_tables(connection) -> list:
     return connection.raw_sql("SELECT table_name FROM duckdb_tables() WHERE temporary").fetchall()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("stuvw"), st.integers(0, 3)), max_size=40),
     user_k=st.integers(1, 4),

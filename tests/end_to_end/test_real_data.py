@@ -1,0 +1,81 @@
+"""Real archives, from a real (loopback) host through real sessions."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+PATHS = {
+    "/MovieLens/ml-100k.zip",
+    "/MovieLens/ml-1m.zip",
+    "/Amazon_ratings/Amazon_Beauty.zip",
+    "/Amazon_ratings/Amazon_Toys_and_Games.zip",
+}
+
+
+class _Host(http.server.SimpleHTTPRequestHandler):
+    """Serves the archives under the paths that they have at the real host."""
+
+    def translate_path(self, path: str) -> str:
+        return super().translate_path("/" + Path(path).name) if path in PATHS else "/absent"
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def mirror(shared_data):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Host, directory=shared_data)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "users", "items", "interactions"),
+    [("ml-100k", 943, 1349, 99287), ("ml-1m", 6040, 3416, 999611), ("toys", 19412, 11924, 167597)],
+)
+def test_preprocessing_gives_the_known_counts(experiment, users, items, interactions, mirror, project):
+    params = {"download": {"mirror": mirror}}
+    for pipeline in ("ingestion", "preprocessing"):
+        project.run(pipeline, env=experiment, params=params)
+
+    counts = json.loads((project.root / f"data/02_intermediate/{experiment}/counts.json").read_text())
+    assert counts["core"] == {"users": users, "items": items, "interactions": interactions}
+    examples = {
+        part: len(pd.read_parquet(project.root / f"data/05_model_input/{experiment}/{part}.parquet"))
+        for part in ("train", "validation", "test")
+    }
+    # a user with n interactions gives n - 3 training examples
+    assert examples == {"train": interactions - 3 * users, "validation": users, "test": users}
+
+
+def test_one_epoch_of_beauty_learns(mirror, project, monkeypatch):
+    monkeypatch.setenv("DIFFURECSYS_MIRROR", mirror)
+    project.run(
+        env="beauty",
+        params={
+            "threads": 1,  # others may be at work on this machine
+            "study": {"models": ["diffurec"], "n_seeds": 1},
+            "model": {"blocks": 1},
+            "preprocessing": {"max_length": 20},
+            "training": {"epochs": 1, "batch_size": 256},
+            "evaluation": {"reverse_steps": 2},
+        },
+    )
+
+    history = pd.read_parquet(project.root / "data/06_models/beauty/diffurec/seed_0/history.parquet")
+    assert history["loss"].iloc[0] < 9.0  # a guess over 12,101 items costs log 12,101 = 9.4
+    (path,) = project.root.glob("data/08_reporting/beauty/leaderboard.csv/*/leaderboard.csv")
+    board = pd.read_csv(path)
+    test = board[board["split"] == "test"].set_index("model")
+    assert test.loc["diffurec", "HR@10_mean"] > test.loc["popularity", "HR@10_mean"] > 0
+    assert test.loc["diffurec", "NDCG@10_paper"] == 0.0475
+    (report,) = project.root.glob("data/08_reporting/beauty/report.md/*/report.md")
+    assert "22,363 users, 12,101 items" in report.read_text()
