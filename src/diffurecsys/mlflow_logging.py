@@ -124,6 +124,17 @@ def log_means(run_id: str, model: str, results: Sequence[Mapping[str, Any]]) -> 
     MlflowClient().log_batch(run_id, metrics=means)
 
 
+def log_counts(run_id: str, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Log the dataset's sizes before and after filtering in the study's run."""
+    now = _now()
+    sizes = [
+        Metric(metric_key("counts", f"{stage}_{name}"), float(count), now, 0)
+        for stage, found in counts.items()
+        for name, count in found.items()
+    ]
+    MlflowClient().log_batch(run_id, metrics=sizes)
+
+
 def log_file(run_id: str, catalog: DataCatalog, name: str) -> None:
     """Log the file of a catalog entry as an artifact."""
     MlflowClient().log_artifact(run_id, str(_file(catalog, name)))

@@ -22,7 +22,15 @@ from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 
 from diffurecsys import pipeline_registry
 from diffurecsys.config import Parameters, flatten, validate_parameters
-from diffurecsys.mlflow_logging import TrainedCell, log_evaluation, log_file, log_means, log_training, start_cell_run
+from diffurecsys.mlflow_logging import (
+    TrainedCell,
+    log_counts,
+    log_evaluation,
+    log_file,
+    log_means,
+    log_training,
+    start_cell_run,
+)
 from diffurecsys.study import Cell
 
 logger = logging.getLogger(__name__)
@@ -104,6 +112,8 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
                 log_evaluation(run_id, data)
         elif kind == "results":
             log_means(self.run_id, namespace, data)
+        elif dataset_name == "counts":
+            log_counts(self.run_id, data)
         elif dataset_name in REPORTS:
             log_file(self.run_id, self._catalog, dataset_name)
         logger.debug("Tracking %s took %.2f s", dataset_name, time.perf_counter() - began)

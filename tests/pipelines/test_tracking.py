@@ -88,6 +88,15 @@ def test_final_metrics_equal_the_tables(cell, tracked):
             assert cells[cell].data.metrics[f"{split}/{name.replace('@', '_')}"] == value
 
 
+def test_the_parent_holds_the_counts_and_the_reports_files(tracked):
+    (parent,), _ = _runs(tracked)
+    counts = json.loads((tracked.root / "data/02_intermediate/sample/counts.json").read_text())
+    assert parent.data.metrics["counts/core_users"] == counts["core"]["users"]
+    assert parent.data.metrics["counts/raw_interactions"] == counts["raw"]["interactions"]
+    files = {file.path for file in _client(tracked).list_artifacts(parent.info.run_id)}
+    assert files >= {"leaderboard.csv", "leaderboard.png", "training_curves.png", "report.html", "report.md"}
+
+
 def test_the_parent_holds_each_models_means(tracked):
     (parent,), _ = _runs(tracked)
     expected = _metrics_file(tracked, "diffurec.seed_0")["test"]["NDCG@10"]
