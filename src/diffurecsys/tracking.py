@@ -110,8 +110,8 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             run_id = self._cell_run(self._cells[namespace])
             if kind == "metrics":
                 log_evaluation(run_id, data)
-        elif kind == "results":
-            log_means(self.run_id, namespace, data)
+        elif dataset_name.endswith("_results"):
+            log_means(self.run_id, dataset_name.removesuffix("_results"), data)
         elif dataset_name == "counts":
             log_counts(self.run_id, data)
         elif dataset_name in REPORTS:

@@ -63,7 +63,7 @@ def create_pipeline(study: Study) -> Pipeline:
 
 def _report(study: Study) -> Pipeline:
     """Sum up all models and baselines."""
-    results = [f"{name}.results" for name in (*study.models, *study.baselines)]
+    results = [f"{name}_results" for name in (*study.models, *study.baselines)]
     return pipeline(
         [
             node(
@@ -89,4 +89,4 @@ def _collect(model: str, study: Study) -> Pipeline:
     cells = [cell for cell in study.cells if cell.model == model]
     names = {f"metrics_{cell.seed}": f"{cell.namespace}.metrics" for cell in cells}
     base = pipeline([node(collect_results, inputs=list(names), outputs="results", name="collect_results", tags=ALWAYS)])
-    return pipeline(base, namespace=model, inputs=names)
+    return pipeline(base, namespace=model, inputs=names, outputs={"results": f"{model}_results"})
