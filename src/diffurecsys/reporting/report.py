@@ -125,7 +125,7 @@ def _setup(leaderboard: Leaderboard, dataset: str, counts: Counts, revision: str
     rows = [
         ("Dataset", dataset),
         ("After filtering", _count(counts["core"])),
-        ("As downloaded", _count(counts["raw"])),
+        ("Before filtering", _count(counts["raw"])),
         ("Split", "leave-one-out: each user's last item is the test target, the one before the validation target"),
         ("Ranking", f"the whole catalogue of {counts['core']['items']:,} items; seen items {seen} the ranking"),
         ("Models", ", ".join(leaderboard.models)),
