@@ -7,6 +7,7 @@
 | vocabularies | USER or ITEM int32 (0 … n-1), USER_ID or ITEM_ID string |
 | examples | START int64, END int64: of all sequences laid end to end: history `items[START:END]`, target `items[END]` |
 | ranks | USER int64, TARGET int64, RANK float64, N_TIED int64, HISTORY_LENGTH int64, TARGET_POPULARITY int64 |
+| item popularity | ITEM int64, TRAINING_POPULARITY int64, POPULARITY int64 (all interactions) |
 | history | EPOCH int64, loss, learning rate, seconds, examples a second, validation metrics |
 """
 
@@ -30,3 +31,6 @@ HISTORY_LENGTH = "history_length"
 TARGET_POPULARITY = "target_popularity"
 
 EPOCH = "epoch"
+
+TRAINING_POPULARITY = "training_popularity"
+POPULARITY = "popularity"

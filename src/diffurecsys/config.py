@@ -16,7 +16,7 @@ from diffurecsys.errors import UserError
 from diffurecsys.evaluation.baselines import BASELINES
 from diffurecsys.models import MODELS
 from diffurecsys.models.config import ModelConfig
-from diffurecsys.study import Study
+from diffurecsys.study import Study, Sweep
 from diffurecsys.training.config import TrainingConfig
 
 STRICT = ConfigDict(extra="forbid")
@@ -32,8 +32,15 @@ class DatasetParameters(DatasetSpec):
 
 
 @dataclass(frozen=True, config=STRICT)
+class SweepParameters(Sweep):
+    """Models trained again with other δ."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class StudyParameters(Study):
-    """The grid of models, seeds and baselines."""
+    """The grid of models, seeds, baselines and controls."""
+
+    sweep: SweepParameters = Field(default_factory=SweepParameters)
 
     def __post_init__(self) -> None:
         """Refuse names that no registry knows.
@@ -42,7 +49,11 @@ class StudyParameters(Study):
             ValueError: naming the unknown model or baseline and the known ones.
         """
         super().__post_init__()
-        for kind, names, known in (("models", self.models, MODELS), ("baselines", self.baselines, BASELINES)):
+        for kind, names, known in (
+            ("models", self.models, MODELS),
+            ("baselines", self.baselines, BASELINES),
+            ("sweep.models", self.sweep.models, MODELS),
+        ):
             for name in names:
                 if name not in known:
                     raise ValueError(f"study.{kind} names {name!r}, which is none of {', '.join(known)}")
@@ -113,6 +124,85 @@ class EvaluationParameters:
 
 
 @dataclass(frozen=True, config=STRICT)
+class SignificanceParameters:
+    """How differences are tested.
+
+    Attributes:
+        n_resamples: draws of the bootstrap and of the randomisation tests.
+        confidence: level of all intervals.
+        seed: of the draws.
+    """
+
+    n_resamples: Annotated[int, Field(ge=100)] = 10_000
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True, config=STRICT)
+class GroupParameters:
+    """Which users and items are looked at apart.
+
+    Attributes:
+        head_share: share of the catalogue that is the head, most popular items first.
+        popularity: interactions counted for it: those of the training part, or all, as the paper does.
+        length_quantiles: borders between the groups of users by history length.
+    """
+
+    head_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    popularity: Literal["training", "all"] = "training"
+    length_quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.2, 0.4, 0.6, 0.8)
+
+
+@dataclass(frozen=True, config=STRICT)
+class ProbeParameters:
+    """How the inference of trained models is examined.
+
+    Attributes:
+        users: test users drawn for it; None takes all.
+        ensemble_sizes: numbers M of sampling seeds whose distributions are averaged; the largest are drawn.
+        reverse_steps: numbers of steps of the reverse process.
+        top_k: length of the recommendation lists that are compared.
+        seed: draws the users and the noise.
+    """
+
+    users: Annotated[int, Field(ge=2)] | None = 2000
+    ensemble_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4, 8, 16)
+    reverse_steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32)
+    top_k: Annotated[int, Field(ge=1)] = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse ensembles without a single sample to compare them with.
+
+        Raises:
+            ValueError: naming the parameter, its value and what is needed.
+        """
+        if 1 not in self.ensemble_sizes or max(self.ensemble_sizes) < 2:
+            raise ValueError(f"probes.ensemble_sizes must hold 1 and something larger, got {self.ensemble_sizes}")
+
+
+@dataclass(frozen=True, config=STRICT)
+class MapParameters:
+    """How representations are drawn.
+
+    Attributes:
+        users: test users on the map of targets; None takes all.
+        clusters: of k-means on the representations.
+        perplexity: of t-SNE.
+        sampled_users: users on the map of samples.
+        samples: reverse processes for each of them.
+        seed: draws users and noise, starts k-means and t-SNE.
+    """
+
+    users: Annotated[int, Field(ge=10)] | None = None
+    clusters: Annotated[int, Field(ge=1)] = 8
+    perplexity: Annotated[float, Field(gt=1)] = 30.0
+    sampled_users: Annotated[int, Field(ge=1)] = 8
+    samples: Annotated[int, Field(ge=2)] = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True, config=STRICT)
 class ModelParameters(ModelConfig):
     """Hyper-parameters of all models."""
 
@@ -134,7 +224,23 @@ class Parameters:
     model: ModelParameters
     training: TrainingParameters
     evaluation: EvaluationParameters
+    significance: SignificanceParameters
+    groups: GroupParameters
+    probes: ProbeParameters
+    maps: MapParameters
     threads: Annotated[int, Field(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other.
+
+        Raises:
+            ValueError: naming the parameters and what to change.
+        """
+        if self.model.delta in self.study.sweep.deltas:
+            raise ValueError(f"study.sweep.deltas must not hold model.delta ({self.model.delta}): it is trained anyway")
+        longest, trained = max(self.probes.reverse_steps), self.model.diffusion_steps
+        if longest > trained:
+            raise ValueError(f"probes.reverse_steps must not exceed model.diffusion_steps ({trained}), got {longest}")
 
 
 def validate_parameters(raw: Mapping[str, Any]) -> Parameters:

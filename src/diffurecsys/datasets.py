@@ -8,6 +8,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset, AbstractVersionedDataset, Version
 from kedro_datasets import ibis, json, matplotlib, pandas, plotly, text
+from matplotlib.figure import Figure
 
 from diffurecsys.files import atomic_path
 from diffurecsys.models.weights import ModelWeights, load_weights, save_weights
@@ -85,6 +86,17 @@ class PlotlyDataset(AtomicSave, plotly.JSONDataset):
 
 class MatplotlibDataset(AtomicSave, matplotlib.MatplotlibDataset):
     """`matplotlib.MatplotlibDataset`, saved atomically."""
+
+
+class FigureDataset(MatplotlibDataset):
+    """A Matplotlib figure as PNG, and beside it as SVG for papers."""
+
+    def save(self, data: Figure) -> None:
+        """Write both files."""
+        svg = Path(self._get_save_path()).with_suffix(".svg")
+        super().save(data)
+        with atomic_path(svg) as temporary:
+            data.savefig(temporary, format="svg", metadata={"Date": None})
 
 
 class _WeightsFile(AbstractVersionedDataset[ModelWeights, ModelWeights]):

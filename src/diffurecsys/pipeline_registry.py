@@ -10,7 +10,7 @@ from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
 from diffurecsys.config import validate_parameters
-from diffurecsys.pipelines import evaluation, ingestion, preprocessing, training
+from diffurecsys.pipelines import analysis, evaluation, ingestion, preprocessing, reporting, significance, training
 from diffurecsys.study import Study
 
 _study: Study | None = None
@@ -35,6 +35,9 @@ def register_pipelines() -> dict[str, Pipeline]:
         "preprocessing": preprocessing.create_pipeline(),
         "training": training.create_pipeline(study),
         "evaluation": evaluation.create_pipeline(study),
+        "significance": significance.create_pipeline(study),
+        "analysis": analysis.create_pipeline(study),
+        "reporting": reporting.create_pipeline(study),
     }
     everything = sum(parts.values(), start=Pipeline([]))
     return {"__default__": everything, "train_eval": everything, **parts}

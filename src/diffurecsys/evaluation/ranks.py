@@ -79,20 +79,14 @@ def rank_targets(
     rank = torch.empty(len(examples), dtype=torch.float64)
     n_tied = torch.empty(len(examples), dtype=torch.int64)
     by_length = torch.argsort(examples.lengths, stable=True)  # like lengths together: least work a batch
-    seen = _SeenItems(store, examples, packer.device) if exclude_seen else None
+    seen = SeenItems(store, examples, packer.device) if exclude_seen else None
     for batch, index in packer.batches(by_length, rows):
         scores = score(batch, generator)
         _check(scores, batch, store.n_items)
-        of_target = scores.gather(1, batch.targets[:, None])
         if seen is not None:
             seen.exclude(scores, index)
-        greater, tied = (scores > of_target).sum(1), (scores == of_target).sum(1) - 1
-        if seen is not None:
-            excluded = scores.gather(1, batch.targets[:, None])[:, 0] == float("-inf")
-            greater = torch.where(excluded, store.n_items - 1, greater)
-            tied = torch.where(excluded, 0, tied)
-        rank[index] = (1 + greater + tied / 2).double().cpu()
-        n_tied[index] = tied.cpu()
+        batch_rank, tied = rank_in_scores(scores, batch.targets)
+        rank[index], n_tied[index] = batch_rank.cpu(), tied.cpu()
     target = store.items[examples.end].long()
     return Ranks(
         user=examples.users(store).numpy(),
@@ -104,7 +98,26 @@ def rank_targets(
     )
 
 
-class _SeenItems:
+def rank_in_scores(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Rank each row's target among all items of the row.
+
+    Args:
+        scores: `[batch, n_items]`, higher is better; minus infinity excludes an item.
+        targets: int64 `[batch]`.
+
+    Returns:
+        float64 `[batch]` expected ranks when ties are broken at random (an excluded target has the last), and int64
+        `[batch]` numbers of other items with the target's score.
+    """
+    of_target = scores.gather(1, targets[:, None])
+    greater, tied = (scores > of_target).sum(1), (scores == of_target).sum(1) - 1
+    excluded = of_target[:, 0] == float("-inf")
+    greater = torch.where(excluded, scores.shape[1] - 1, greater)
+    tied = torch.where(excluded, 0, tied)
+    return 1 + greater + tied.double() / 2, tied
+
+
+class SeenItems:
     """Removes from a ranking what the users had before."""
 
     def __init__(self, store: SequenceStore, examples: Examples, device: torch.device) -> None:

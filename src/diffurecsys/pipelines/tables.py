@@ -1,9 +1,10 @@
-"""Between catalog tables and the arrays that training and evaluation work on."""
+"""Between catalog tables and the arrays that training, evaluation and reporting work on."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import ibis
 import numpy as np
@@ -13,8 +14,13 @@ import torch
 from diffurecsys import columns
 from diffurecsys.data.sequences import to_store
 from diffurecsys.data.store import Examples, SequenceStore, Split
+from diffurecsys.evaluation.leaderboard import SEED, SPLIT, Leaderboard, build_leaderboard
 from diffurecsys.evaluation.ranks import Ranks
+from diffurecsys.evaluation.significance.scores import ModelScores, user_scores
+from diffurecsys.study import Study
 from diffurecsys.training import EpochRecord
+
+Results = list[dict[str, Any]]  # of one model's cells
 
 
 def read_store(sequences: ibis.Table, item_vocabulary: ibis.Table) -> SequenceStore:
@@ -56,3 +62,27 @@ def ranks_table(ranks: Ranks) -> pd.DataFrame:
 def ranks_from_table(table: pd.DataFrame) -> Ranks:
     """Take ranks from a table with one row a user."""
     return Ranks(**{field.name: table[field.name].to_numpy() for field in dataclasses.fields(Ranks)})
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows as JSON knows them: missing values are None."""
+    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    return rows
+
+
+def study_leaderboard(study: Study, results: Iterable[Results]) -> Leaderboard:
+    """Sum up the results of all models and baselines; the sweep's are left out."""
+    known = {*study.models, *study.baselines}
+    cells = [cell for model in results for cell in model if cell["model"] in known]
+    return build_leaderboard(cells, models=study.models, baselines=study.baselines)
+
+
+def ranks_by_seed(table: pd.DataFrame, split: str) -> dict[int, Ranks]:
+    """Take each seed's ranks on a split from the table of one model."""
+    chosen = table[table[SPLIT] == split]
+    return {int(seed): ranks_from_table(part) for seed, part in chosen.groupby(SEED)}
+
+
+def read_scores(model: str, table: pd.DataFrame, split: str, cutoffs: Sequence[int]) -> ModelScores:
+    """Compute every user's metrics from the table of one model's ranks."""
+    return user_scores(model, ranks_by_seed(table, split), cutoffs)

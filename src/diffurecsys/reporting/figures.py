@@ -1,7 +1,6 @@
 """Figures of a study: the leaderboard with its seeds, and the training curves.
 
-All are made from result tables. Colours are Okabe and Ito's, told apart by colour-blind readers; line styles tell the
-models apart in black and white.
+Both are made from result tables.
 """
 
 from __future__ import annotations
@@ -24,13 +23,9 @@ from plotly.subplots import make_subplots
 from diffurecsys.columns import EPOCH
 from diffurecsys.evaluation.leaderboard import TEST, Leaderboard
 from diffurecsys.reporting.paper import PaperResults
+from diffurecsys.reporting.style import COLOURS, GREY, INK, add_caption, add_legend, line_style, style_panel
 from diffurecsys.reporting.tables import format_score
 
-INK = "#1b1f24"  # text, axes, error bars, seeds; a page may replace these two in SVG
-RULE = "#d5d9de"  # grid lines
-GREY = "#9aa1a9"  # baselines
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2, 1, 2, 1, 2)))
 FIGURE_METRICS = ("NDCG@10", "HR@10")
 
 Histories = Mapping[tuple[str, int], pd.DataFrame]
@@ -64,12 +59,12 @@ def draw_leaderboard(
         panel.set_xlabel(f"{split} {metric}")
         panel.set_xlim(left=0)
         panel.margins(x=0.08)
-        _style(panel, grid="x")
+        style_panel(panel, grid="x")
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.45, -0.55)
     panels[0].set_ylabel("model")
-    _legend(figure, _leaderboard_keys(leaderboard, paper))
-    _caption(figure, leaderboard_caption(leaderboard, split=split))
+    add_legend(figure, _leaderboard_keys(leaderboard, paper))
+    add_caption(figure, leaderboard_caption(leaderboard, split=split))
     return figure
 
 
@@ -94,15 +89,15 @@ def draw_curves(histories: Histories, *, metric: str = "NDCG@10") -> Figure:
     ):
         for (model, _), history in histories.items():
             known = history.dropna(subset=column) if column in history else history.iloc[:0]
-            line = _line(models.index(model))
+            line = line_style(models.index(model))
             marker = "o" if len(known) == 1 else ""
             panel.plot(known[EPOCH], known.get(column, []), **line, marker=marker, alpha=0.85)
         panel.set_xlabel("epoch")
         panel.set_ylabel(label)
         panel.xaxis.get_major_locator().set_params(integer=True)
-        _style(panel, grid="y")
-    _legend(figure, [Line2D([], [], **_line(index), label=model) for index, model in enumerate(models)])
-    _caption(figure, curves_caption(histories))
+        style_panel(panel, grid="y")
+    add_legend(figure, [Line2D([], [], **line_style(index), label=model) for index, model in enumerate(models)])
+    add_caption(figure, curves_caption(histories))
     return figure
 
 
@@ -167,10 +162,6 @@ def _colour(leaderboard: Leaderboard, name: str) -> str:
     return COLOURS[leaderboard.models.index(name) % len(COLOURS)] if name in leaderboard.models else GREY
 
 
-def _line(index: int) -> dict[str, Any]:
-    return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)], "linewidth": 1.5}
-
-
 def _draw_bar(panel: Axes, position: int, leaderboard: Leaderboard, name: str, split: str, metric: str) -> None:
     score, values = leaderboard.score(name, split, metric), leaderboard.values(name, split, metric)
     panel.barh(position, score.mean, height=0.62, color=_colour(leaderboard, name), alpha=0.55, zorder=2)
@@ -191,28 +182,6 @@ def _leaderboard_keys(leaderboard: Leaderboard, paper: PaperResults | None) -> l
     if paper is not None and any(model in paper.scores for model in leaderboard.models):
         keys.append(Line2D([], [], marker="D", ms=7, mfc="none", mec=INK, linestyle="", label="paper"))
     return keys
-
-
-def _style(panel: Axes, *, grid: str) -> None:
-    panel.grid(axis="x" if grid == "x" else "y", color=RULE, linewidth=0.7)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
-    for spine in panel.spines.values():
-        spine.set_color(INK)
-    panel.tick_params(colors=INK)
-    panel.xaxis.label.set_color(INK)
-    panel.yaxis.label.set_color(INK)
-
-
-def _legend(figure: Figure, keys: Sequence[Artist]) -> None:
-    figure.legend(
-        handles=keys, loc="outside upper center", ncols=min(5, len(keys)), frameon=False, labelcolor=INK, handlelength=3
-    )
-
-
-def _caption(figure: Figure, text: str) -> None:
-    lines = textwrap.fill(text, width=130)
-    figure.supxlabel(lines, x=0.01, ha="left", fontsize=8.5, color=INK)
 
 
 def _traces(

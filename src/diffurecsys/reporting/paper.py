@@ -1,7 +1,7 @@
 """The numbers of the paper that a study's own stand beside.
 
 Source: Zolghadr, Winther, Jeha, "Generative Diffusion Models for Sequential Recommendations", 2024 (CC BY 4.0), Tables
-2 and 3, kept in `paper_tables.json`.
+2 to 4, kept in `paper_tables.json`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from diffurecsys.evaluation.leaderboard import TEST, VALIDATION, Leaderboard, Score, cut
+from diffurecsys.evaluation.significance.paper_test import PaperTest
 
 PAPER_NAMES = {"ml-1m": "ml_1m", "amazon_beauty": "amazon_beauty", "amazon_toys": "amazon_toys"}
 
@@ -25,6 +26,8 @@ CAVEAT = (
 ML_1M_CAVEAT = (
     "The published ML-1M file holds all 3,706 items and 1,000,209 interactions, not the 5-core that the text describes."
 )
+
+SWAPPED = {"cross_attention": "diffurecsys", "diffurecsys": "cross_attention"}  # labels of Table 4
 
 _UNKNOWN = float("nan")
 _N_SEEDS = 5
@@ -39,6 +42,8 @@ class PaperResults:
         scores: by model and metric (Table 3); where no standard deviation is printed it is
             NaN and the number of seeds 0.
         training_seconds: by model, on the authors' hardware (Table 2).
+        tests: t-tests against `diffurec` by the model they were computed from (Table 4, whose two rows a dataset carry
+            each other's labels).
         source: citation.
         caveat: what to know before comparing, one line.
     """
@@ -46,6 +51,7 @@ class PaperResults:
     dataset: str
     scores: dict[str, dict[str, Score]]
     training_seconds: dict[str, float]
+    tests: dict[str, PaperTest]
     source: str
     caveat: str
 
@@ -63,6 +69,10 @@ def paper_results(dataset: str) -> PaperResults | None:
         dataset=dataset,
         scores={model: _scores(**printed) for model, printed in tables["table3_mean_std"][name].items()},
         training_seconds=dict(tables["table2_training_seconds"][name]),
+        tests={
+            SWAPPED[label]: PaperTest(test["t"], test["p"], 5, test["avg_diff_percent"])
+            for label, test in tables["table4_paired_t_test"][name].items()
+        },
         source=tables["source"],
         caveat=f"{CAVEAT} {ML_1M_CAVEAT}" if dataset == "ml-1m" else CAVEAT,
     )

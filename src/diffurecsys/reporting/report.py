@@ -1,24 +1,43 @@
-"""A study's report as one self-contained HTML page and as Markdown: what was run, what came out, how to read it."""
+"""A study's report as one self-contained HTML page, as Markdown and as LaTeX tables."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-import matplotlib
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from diffurecsys.evaluation.leaderboard import DECLARED_METRIC, SPLITS, Leaderboard, find_warnings
-from diffurecsys.reporting.figures import INK, RULE
-from diffurecsys.reporting.paper import PaperResults, compare_with_paper
-from diffurecsys.reporting.tables import SplitTable, split_table
+from diffurecsys.reporting.paper import PaperResults
+from diffurecsys.reporting.sections import Section, StudyTables, headline, study_sections
+from diffurecsys.reporting.svg import embed_svg
+from diffurecsys.reporting.table import Table
+from diffurecsys.reporting.tables import leaderboard_table
 
 Counts = Mapping[str, Mapping[str, int]]
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "_": r"\_",
+    "%": r"\%",
+    "&": r"\&",
+    "#": r"\#",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+    "–": "--",
+    "∞": r"$\infty$",
+    "δ": r"$\delta$",
+    "≥": r"$\geq$",
+    "√": r"$\surd$",
+}
 
 
 @dataclass(frozen=True)
@@ -27,23 +46,30 @@ class Report:
 
     Attributes:
         title: names the experiment and the dataset.
-        setup: what was run, as (label, value).
-        tables: the leaderboard, one a split.
+        verdicts: the main comparisons in words.
         warnings: what limits the results.
-        comparison: the study's numbers against the paper's.
+        setup: what was run, as (label, value).
+        leaderboards: one a split.
+        sections: everything else, in order.
         reading: how to read the tables.
         source: where the paper's numbers are from; None on other datasets.
         caveat: what to know before comparing with them.
     """
 
     title: str
-    setup: tuple[tuple[str, str], ...]
-    tables: tuple[SplitTable, ...]
+    verdicts: tuple[str, ...]
     warnings: tuple[str, ...]
-    comparison: tuple[str, ...]
+    setup: tuple[tuple[str, str], ...]
+    leaderboards: tuple[Table, ...]
+    sections: tuple[Section, ...]
     reading: tuple[str, ...]
     source: str | None
     caveat: str | None
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """All tables, in order."""
+        return self.leaderboards + tuple(table for section in self.sections for table in section.tables)
 
 
 def write_report(
@@ -54,6 +80,8 @@ def write_report(
     counts: Counts,
     paper: PaperResults | None = None,
     revision: str | None = None,
+    study: StudyTables | None = None,
+    warnings: Sequence[str] = (),
 ) -> Report:
     """Put a report's text together.
 
@@ -64,13 +92,16 @@ def write_report(
         counts: `raw` (as downloaded) and `core` (after filtering), each with `users`, `items`, `interactions`.
         paper: the paper's results on the dataset.
         revision: of the code, if known.
+        study: tables of significance and analysis; None leaves their sections out.
+        warnings: further ones.
     """
     return Report(
-        title=f"{experiment}: leaderboard on {dataset}",
+        title=f"{experiment}: diffusion recommenders on {dataset}",
+        verdicts=tuple(headline(study)) if study else (),
+        warnings=(*find_warnings(leaderboard), *warnings),
         setup=tuple(_setup(leaderboard, dataset, counts, revision)),
-        tables=tuple(split_table(leaderboard, split, paper) for split in SPLITS),
-        warnings=tuple(find_warnings(leaderboard)),
-        comparison=tuple(compare_with_paper(leaderboard, paper)) if paper else (),
+        leaderboards=tuple(leaderboard_table(leaderboard, split, paper) for split in SPLITS),
+        sections=tuple(study_sections(leaderboard, paper, study)),
         reading=tuple(_reading(leaderboard, paper)),
         source=paper.source if paper else None,
         caveat=paper.caveat if paper else None,
@@ -79,7 +110,12 @@ def write_report(
 
 def render_markdown(report: Report) -> str:
     """Return the report as Markdown, ending with a newline."""
-    return _environment().get_template("report.md.j2").render(report=report)
+    return environment().get_template("report.md.j2").render(report=report)
+
+
+def render_latex(report: Report) -> str:
+    """Return all tables for a LaTeX document that loads booktabs and graphicx; ends with a newline."""
+    return environment().get_template("tables.tex.j2").render(report=report)
 
 
 def render_html(report: Report, figures: Mapping[str, Figure] | None = None) -> str:
@@ -87,36 +123,16 @@ def render_html(report: Report, figures: Mapping[str, Figure] | None = None) -> 
 
     Args:
         report: its text.
-        figures: drawn into the page as SVG, by heading.
+        figures: drawn into the page as SVG, by the name under which a section asks for them; those that no section
+            asks for follow the leaderboards.
     """
     drawings = {
-        heading: embed_svg(figure, heading, prefix=f"figure-{number}")
-        for number, (heading, figure) in enumerate((figures or {}).items(), start=1)
+        name: embed_svg(figure, name, prefix=f"figure-{number}")
+        for number, (name, figure) in enumerate((figures or {}).items(), start=1)
     }
-    return _environment().get_template("report.html.j2").render(report=report, figures=drawings)
-
-
-def embed_svg(figure: Figure, label: str, *, prefix: str) -> Markup:
-    """Return a figure as an SVG element for an HTML page, the same bytes for the same figure.
-
-    Ink and rules take the page's CSS variables `--ink` and `--rule`, so that the figure follows its colour scheme.
-
-    Args:
-        figure: what to embed.
-        label: read out by screen readers.
-        prefix: of all ids, unique in the page.
-    """
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = svg.replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
-    svg = svg.replace(INK, "var(--ink)").replace(RULE, "var(--rule)")
-    svg = re.sub(r'<svg\b([^>]*?) width="[^"]*"', r"<svg\1", svg, count=1)
-    svg = re.sub(r'<svg\b([^>]*?) height="[^"]*"', r"<svg\1", svg, count=1)
-    return Markup('<svg role="img" aria-label="{}"').format(label) + Markup(svg.removeprefix("<svg"))
+    asked = {name for section in report.sections for name in section.figures}
+    first = {name: drawing for name, drawing in drawings.items() if name not in asked}
+    return environment().get_template("report.html.j2").render(report=report, figures=drawings, first=first)
 
 
 def _setup(leaderboard: Leaderboard, dataset: str, counts: Counts, revision: str | None) -> list[tuple[str, str]]:
@@ -158,9 +174,15 @@ def _reading(leaderboard: Leaderboard, paper: PaperResults | None) -> list[str]:
     return lines
 
 
+def escape_latex(text: str) -> str:
+    """Return text in which LaTeX's special characters stand for themselves."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
 @cache
-def _environment() -> Environment:
-    return Environment(
+def environment() -> Environment:
+    """Return the templates' environment."""
+    environment = Environment(
         loader=PackageLoader("diffurecsys.reporting"),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=StrictUndefined,
@@ -168,3 +190,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["latex"] = escape_latex
+    return environment

@@ -21,8 +21,7 @@ from diffurecsys.evaluation.leaderboard import (
     cut,
 )
 from diffurecsys.reporting.paper import PaperResults
-
-NOTHING = "–"
+from diffurecsys.reporting.table import NOTHING, Line, Table
 
 
 @dataclass(frozen=True)
@@ -110,6 +109,26 @@ def split_table(leaderboard: Leaderboard, split: str, paper: PaperResults | None
         if paper is not None and name in paper.scores:
             rows.append(_paper_row(paper, name, leaderboard.metrics))
     return SplitTable(split, leaderboard.metrics, tuple(rows))
+
+
+def leaderboard_table(leaderboard: Leaderboard, split: str, paper: PaperResults | None = None) -> Table:
+    """Return `split_table` for pages."""
+    found = split_table(leaderboard, split, paper)
+    lines = tuple(
+        Line(
+            (_line_name(row), *(entry.text for entry in row.entries), row.seconds, row.seeds),
+            row.kind,
+            frozenset(place for place, entry in enumerate(row.entries, start=1) if entry.best),
+        )
+        for row in found.rows
+    )
+    columns = ("model", *found.metrics, "seconds", "seeds")
+    return Table(f"leaderboard_{split}", split.capitalize(), columns, lines, "Mean ± standard deviation over seeds.")
+
+
+def _line_name(row: Row) -> str:
+    names = {"paper": f"paper's {row.model}", BASELINE: f"{row.model} (baseline)"}
+    return names.get(row.kind, row.model)
 
 
 def _own_row(leaderboard: Leaderboard, name: str, split: str, best: Mapping[str, float]) -> Row:

@@ -1,27 +1,42 @@
-"""Nodes that rank with one cell's model, compute its metrics, and sum up the study."""
+"""Nodes that rank with one cell's model, compute its metrics, and put all models side by side."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import ibis
 import pandas as pd
+import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
-from diffurecsys.config import EvaluationParameters
+from diffurecsys.config import DatasetParameters, EvaluationParameters, StudyParameters
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.store import SequenceStore, Split
 from diffurecsys.evaluation.baselines import BASELINES
+from diffurecsys.evaluation.leaderboard import SEED, SPLIT, TEST, VALIDATION, find_warnings
 from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.evaluation.ranks import rank_targets, training_popularity
 from diffurecsys.models.weights import ModelWeights
-from diffurecsys.pipelines.tables import ranks_from_table, ranks_table, read_split, read_store
+from diffurecsys.pipelines.tables import (
+    Results,
+    ranks_from_table,
+    ranks_table,
+    read_split,
+    read_store,
+    study_leaderboard,
+)
+from diffurecsys.reporting.figures import plotly_leaderboard
+from diffurecsys.reporting.paper import paper_results
+from diffurecsys.reporting.tables import wide_table
 from diffurecsys.study import Cell
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import resolve_device
+
+logger = logging.getLogger(__name__)
 
 Score = Callable[[PackedBatch, torch.Generator], Tensor]
 
@@ -98,6 +113,28 @@ def compute_baseline_metrics(
 def collect_results(*metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """Put the metrics of one model's cells side by side."""
     return list(metrics)
+
+
+def collect_ranks(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Put the ranks of one model's cells, validation and test of each seed in turn, into one table."""
+    return pd.concat(
+        [
+            table.assign(**{SPLIT: split, SEED: seed})
+            for seed, pair in enumerate(zip(tables[::2], tables[1::2], strict=True))
+            for split, table in zip((VALIDATION, TEST), pair, strict=True)
+        ],
+        ignore_index=True,
+    )
+
+
+def tabulate_leaderboard(
+    study: StudyParameters, dataset: DatasetParameters, *results: Results
+) -> tuple[pd.DataFrame, go.Figure]:
+    """Put mean and standard deviation over seeds of all models and baselines into a table and an interactive plot."""
+    leaderboard, paper = study_leaderboard(study, results), paper_results(dataset.name)
+    for sentence in find_warnings(leaderboard):
+        logger.warning(sentence)
+    return wide_table(leaderboard, paper), plotly_leaderboard(leaderboard, paper)
 
 
 def _rank(

@@ -1,26 +1,29 @@
-"""Evaluation: ranks and metrics of every cell, then the study's tables and report."""
+"""Evaluation: ranks and metrics of every cell, then the leaderboard."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kedro.pipeline import Pipeline, node, pipeline
 
-from diffurecsys.pipelines.conventions import ALWAYS, per_cell
+from diffurecsys.pipelines.conventions import ALWAYS, per_cell, per_model
 from diffurecsys.pipelines.evaluation.nodes import (
+    collect_ranks,
     collect_results,
     compute_baseline_metrics,
     compute_model_metrics,
     rank_with_baseline,
     rank_with_model,
+    tabulate_leaderboard,
 )
-from diffurecsys.pipelines.evaluation.report_nodes import report_study, tabulate_leaderboard
-from diffurecsys.study import Study
+from diffurecsys.study import Cell, Study
 
 EXAMPLES = ["sequences", "item_vocabulary", "train_examples", "validation_examples", "test_examples"]
 RANKS = ["validation_ranks", "test_ranks"]
 
 
 def create_pipeline(study: Study) -> Pipeline:
-    """Rank with every cell of the study, then sum up."""
+    """Rank with every cell of the study, then compare means over seeds."""
     models = pipeline(
         [
             node(
@@ -53,16 +56,17 @@ def create_pipeline(study: Study) -> Pipeline:
             ),
         ]
     )
+    names = (*study.models, *dict.fromkeys(cell.model for cell in study.varied), *study.baselines)
     return (
         per_cell(models, study.trained, own=["weights", "history", "training_summary"])
         + per_cell(baselines, study.untrained)
-        + sum((_collect(model, study) for model in (*study.models, *study.baselines)), start=Pipeline([]))
-        + _report(study)
+        + sum((_collect(study.cells_of(name)) for name in names), start=Pipeline([]))
+        + _leaderboard(study)
     )
 
 
-def _report(study: Study) -> Pipeline:
-    """Sum up all models and baselines."""
+def _leaderboard(study: Study) -> Pipeline:
+    """Put all models and baselines side by side."""
     results = [f"{name}_results" for name in (*study.models, *study.baselines)]
     return pipeline(
         [
@@ -73,20 +77,29 @@ def _report(study: Study) -> Pipeline:
                 name="tabulate_leaderboard",
                 tags=ALWAYS,
             ),
-            node(
-                report_study,
-                inputs=["params:study", "params:experiment", "params:dataset", "counts", *results],
-                outputs=["leaderboard_figure", "training_curves", "report_html", "report_markdown"],
-                name="report_study",
-                tags=ALWAYS,
-            ),
         ]
     )
 
 
-def _collect(model: str, study: Study) -> Pipeline:
-    """Collect the metrics of a model's cells inside the model's namespace."""
-    cells = [cell for cell in study.cells if cell.model == model]
-    names = {f"metrics_{cell.seed}": f"{cell.namespace}.metrics" for cell in cells}
-    base = pipeline([node(collect_results, inputs=list(names), outputs="results", name="collect_results", tags=ALWAYS)])
-    return pipeline(base, namespace=model, inputs=names, outputs={"results": f"{model}_results"})
+def _collect(cells: Sequence[Cell]) -> Pipeline:
+    """Collect metrics and ranks of a model's cells inside the model's namespace."""
+    keys = [cell.seed for cell in cells]
+    base = pipeline(
+        [
+            node(
+                collect_results,
+                inputs=[f"metrics_{key}" for key in keys],
+                outputs="results",
+                name="collect_results",
+                tags=ALWAYS,
+            ),
+            node(
+                collect_ranks,
+                inputs=[f"{split}_{key}" for key in keys for split in RANKS],
+                outputs="ranks",
+                name="collect_ranks",
+                tags=ALWAYS,
+            ),
+        ]
+    )
+    return per_model(base, cells, own={"metrics": cells, **dict.fromkeys(RANKS, cells)})

@@ -41,7 +41,8 @@ def train_model(
     assert cell.seed is not None
     store = read_store(sequences, item_vocabulary)
     split = read_split(train_examples, validation_examples, test_examples)
-    network = build_model(cell.model, store.n_items, model, derive_generator(cell.seed, "weights"))
+    config = model if cell.delta is None else dataclasses.replace(model, delta=cell.delta)
+    network = build_model(cell.architecture, store.n_items, config, derive_generator(cell.seed, "weights"))
     checkpoint = checkpoint_file(checkpoint_folder, cell)
     logger.info("Training %s on %s examples", cell.namespace, f"{len(split.train):,}")
     with training_progress(cell.namespace) as on_step:
@@ -56,4 +57,4 @@ def train_model(
         "device": result.device,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
-    return history_table(result.history), summary, ModelWeights(cell.model, store.n_items, model, result.state)
+    return history_table(result.history), summary, ModelWeights(cell.architecture, store.n_items, config, result.state)

@@ -1,0 +1,103 @@
+"""Representations on the plane: t-SNE and k-means of reconstructed targets, samples and item embeddings.
+
+t-SNE is openTSNE's (Policar, Strazar, Zupan, Journal of Statistical Software 109, 2024): PCA initialisation, exact
+neighbours, gradients by Fourier interpolation. The same points and seed give the same bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from openTSNE import TSNE
+from sklearn.cluster import KMeans
+
+from diffurecsys import columns
+from diffurecsys.evaluation.inference import SAMPLE
+
+X = "x"
+Y = "y"
+CLUSTER = "cluster"
+FEWEST = 10  # points on a map
+
+Vectors = NDArray[np.float32]
+
+
+def map_points(vectors: Vectors, *, perplexity: float = 30.0, seed: int = 0) -> NDArray[np.float64]:
+    """Map points `[n, width]` to the plane, float64 `[n, 2]`.
+
+    Args:
+        vectors: the points; they are scaled to unit length, as only directions tell items apart.
+        perplexity: effective number of neighbours; less where there are fewer than three times as many points.
+        seed: of the optimisation.
+
+    Raises:
+        ValueError: there are fewer than ten points, or they are not finite.
+    """
+    if len(vectors) < FEWEST:
+        raise ValueError(f"a map needs at least {FEWEST} points, got {len(vectors)}")
+    if not np.isfinite(vectors).all():
+        raise ValueError("points to map must be finite: the model's weights are damaged or training diverged")
+    unit = _unit(vectors)
+    mapper = TSNE(
+        perplexity=min(perplexity, (len(unit) - 1) / 3),
+        initialization="pca",
+        neighbors="exact" if len(unit) <= 5_000 else "annoy",
+        random_state=seed,
+        n_jobs=1,
+    )
+    return np.asarray(mapper.fit(unit), dtype=np.float64)
+
+
+def cluster_points(vectors: Vectors, clusters: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Assign points `[n, width]` to k-means clusters, int64 `[n]`; the largest cluster is 0."""
+    found = KMeans(min(clusters, len(vectors)), n_init=3, random_state=seed).fit_predict(_unit(vectors))
+    by_size = np.argsort(-np.bincount(found), kind="stable")
+    return np.argsort(by_size)[found].astype(np.int64)
+
+
+def target_map(
+    targets: Vectors, users: NDArray[np.int64], *, clusters: int, perplexity: float, seed: int
+) -> pd.DataFrame:
+    """Map one reconstructed target a user: USER, X, Y, CLUSTER (k-means on the whole vectors)."""
+    place = map_points(targets, perplexity=perplexity, seed=seed)
+    return pd.DataFrame(
+        {
+            columns.USER: users,
+            X: place[:, 0],
+            Y: place[:, 1],
+            CLUSTER: cluster_points(targets, clusters, seed=seed),
+        }
+    )
+
+
+def sample_map(samples: Vectors, users: NDArray[np.int64], *, perplexity: float, seed: int) -> pd.DataFrame:
+    """Map samples `[users, samples, width]` of several users in one map: USER, SAMPLE, X, Y."""
+    n_users, n_samples, width = samples.shape
+    place = map_points(samples.reshape(-1, width), perplexity=perplexity, seed=seed)
+    return pd.DataFrame(
+        {
+            columns.USER: np.repeat(users, n_samples),
+            SAMPLE: np.tile(np.arange(n_samples), n_users),
+            X: place[:, 0],
+            Y: place[:, 1],
+        }
+    )
+
+
+def item_map(embeddings: Vectors, popularity: NDArray[np.int64], *, perplexity: float, seed: int) -> pd.DataFrame:
+    """Map item embeddings `[n_items, width]`: ITEM, X, Y, POPULARITY (interactions)."""
+    place = map_points(embeddings, perplexity=perplexity, seed=seed)
+    return pd.DataFrame(
+        {
+            columns.ITEM: np.arange(len(embeddings)),
+            X: place[:, 0],
+            Y: place[:, 1],
+            columns.POPULARITY: popularity,
+        }
+    )
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1))

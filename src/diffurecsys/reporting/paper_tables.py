@@ -1,0 +1,165 @@
+"""The paper's Tables 2, 3 and 4 beside the study's own numbers."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from diffurecsys.evaluation.leaderboard import TEST, VALIDATION, Leaderboard
+from diffurecsys.reporting.paper import PaperResults
+from diffurecsys.reporting.table import Table, make_table, number, p_value, score
+
+CLOSER = "closer_to"
+
+
+def training_times(leaderboard: Leaderboard, paper: PaperResults | None) -> pd.DataFrame:
+    """Return Table 2: model, seconds, std, device, paper_seconds, ratio (paper's over ours)."""
+    rows = []
+    for model in leaderboard.models:
+        seconds = leaderboard.training_seconds(model)
+        printed = paper.training_seconds.get(model) if paper else None
+        rows.append(
+            {
+                "model": model,
+                "seconds": seconds.mean,
+                "std": seconds.std,
+                "device": ", ".join(leaderboard.devices),
+                "paper_seconds": printed,
+                "ratio": printed / seconds.mean if printed and seconds.mean > 0 else None,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def paper_comparison(leaderboard: Leaderboard, paper: PaperResults) -> pd.DataFrame:
+    """Return Table 3: ours on test and validation beside the paper's, and which of the two the paper's is closer to.
+
+    Columns: model, metric, test, test_std, validation, validation_std, paper, paper_std, test_difference,
+    validation_difference (ours less the paper's), closer_to. Without rows where the paper printed none of the metrics.
+    """
+    rows = []
+    for model in leaderboard.models:
+        for metric in leaderboard.metrics:
+            printed = paper.score(model, metric)
+            if printed is None:
+                continue
+            test, validation = (leaderboard.score(model, split, metric) for split in (TEST, VALIDATION))
+            distances = {TEST: test.mean - printed.mean, VALIDATION: validation.mean - printed.mean}
+            rows.append(
+                {
+                    "model": model,
+                    "metric": metric,
+                    "test": test.mean,
+                    "test_std": test.std,
+                    "validation": validation.mean,
+                    "validation_std": validation.std,
+                    "paper": printed.mean,
+                    "paper_std": printed.std,
+                    "test_difference": distances[TEST],
+                    "validation_difference": distances[VALIDATION],
+                    CLOSER: min(distances, key=lambda split: abs(distances[split])),
+                }
+            )
+    columns = ["model", "metric", "test", "test_std", "validation", "validation_std", "paper", "paper_std"]
+    return pd.DataFrame(rows, columns=[*columns, "test_difference", "validation_difference", CLOSER])
+
+
+def agreement(comparison: pd.DataFrame) -> list[str]:
+    """Say for each model how many of the paper's numbers lie closer to our test and to our validation scores."""
+    sentences = []
+    for model, part in comparison.groupby("model", sort=False):
+        closer = part[CLOSER].value_counts()
+        sentences.append(
+            f"{model}: of {len(part)} numbers that the paper prints, {closer.get(TEST, 0)} lie closer to our test "
+            f"scores and {closer.get(VALIDATION, 0)} to our validation scores."
+        )
+    return sentences
+
+
+def paper_tests_with_printed(paper_tests: pd.DataFrame, paper: PaperResults | None) -> pd.DataFrame:
+    """Add what Table 4 prints for a pair, under the right label, as paper_t, paper_p, paper_average."""
+    printed = paper.tests if paper else {}
+    known = [
+        printed.get(row["model"]) if row["reference"] == "diffurec" and row["split"] == TEST else None
+        for row in paper_tests.to_dict("records")
+    ]
+    return paper_tests.assign(
+        paper_t=[one.t if one else None for one in known],
+        paper_p=[one.p if one else None for one in known],
+        paper_average=[one.average_difference_percent if one else None for one in known],
+    )
+
+
+def training_times_table(times: pd.DataFrame) -> Table:
+    """Write Table 2."""
+    columns = {
+        "model": ("model", str),
+        "seconds": ("seconds", seconds_text),
+        "std": ("std", seconds_text),
+        "device": ("hardware", str),
+        "paper_seconds": ("paper, seconds", seconds_text),
+        "ratio": ("paper / ours", number),
+    }
+    return make_table(
+        "training_times",
+        "Training time (the paper's Table 2)",
+        times,
+        columns,
+        caption="Training alone, without validation: mean and standard deviation over seeds. The paper does not say "
+        "what its times include; other epochs, networks or hardware make the ratio no measure of code.",
+    )
+
+
+def paper_comparison_table(comparison: pd.DataFrame) -> Table:
+    """Write Table 3."""
+    columns = {"model": ("model", str), "metric": ("metric", str)}
+    headings = {
+        "test": "test",
+        "test_std": "std",
+        "validation": "validation",
+        "validation_std": "std",
+        "paper": "paper",
+        "paper_std": "std",
+        "test_difference": "test - paper",
+        "validation_difference": "validation - paper",
+    }
+    columns |= {key: (heading, score) for key, heading in headings.items()}
+    columns[CLOSER] = ("paper is closer to", str)
+    return make_table(
+        "paper_comparison",
+        "Ours beside the paper's (Table 3), and which split the paper's numbers agree with",
+        comparison,
+        columns,
+        caption="The published training script prints test metrics and best validation metrics. If a column of the "
+        "paper agrees with our validation scores and not with our test scores, it may hold validation metrics; after "
+        "another training than the paper's the agreement says nothing.",
+    )
+
+
+def paper_tests_table(tests: pd.DataFrame) -> Table:
+    """Write the paper's own test (Table 4)."""
+    columns = {
+        "model": ("model", str),
+        "reference": ("reference", str),
+        "split": ("split", str),
+        "t": ("t", number),
+        "p": ("p", p_value),
+        "df": ("df", str),
+        "average_difference_percent": ("average difference, points", number),
+        "paper_t": ("paper, t", number),
+        "paper_p": ("paper, p", p_value),
+        "paper_average": ("paper, average", number),
+    }
+    return make_table(
+        "paper_tests",
+        "The paper's own test (Table 4): paired t over metric means",
+        tests,
+        columns,
+        caption="Six overlapping metrics of one system are no independent sample, so this p says little. The paper's "
+        "values stand under the model they were computed from: recomputed from its Table 3, the two rows of each "
+        "dataset in Table 4 carry each other's labels.",
+    )
+
+
+def seconds_text(value: float) -> str:
+    """Write seconds with one decimal."""
+    return f"{value:,.1f}"

@@ -1,0 +1,116 @@
+"""Tables as text, ready for a page, for Markdown and for LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil, floor, isnan
+from typing import Any
+
+import pandas as pd
+
+from diffurecsys.evaluation.leaderboard import cut
+
+NOTHING = "–"
+
+Format = Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table.
+
+    Attributes:
+        cells: text, one a column.
+        kind: of a leaderboard's line `model`, `baseline` or `paper`; else empty.
+        best: columns that hold their column's best value.
+    """
+
+    cells: tuple[str, ...]
+    kind: str = ""
+    best: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text.
+
+    Attributes:
+        name: short, for labels and file names.
+        title: what it shows.
+        columns: their headings; the first names the lines.
+        lines: its lines.
+        caption: how to read it.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    caption: str = ""
+
+
+def make_table(
+    name: str, title: str, frame: pd.DataFrame, columns: Mapping[str, tuple[str, Format]], *, caption: str = ""
+) -> Table:
+    """Turn columns of a frame into text.
+
+    Args:
+        name: of the table.
+        title: of the table.
+        frame: the numbers.
+        columns: by column of `frame`: its heading and how to write a value; missing values become a dash.
+        caption: how to read it.
+    """
+    lines = [
+        Line(tuple(NOTHING if _missing(row[key]) else write(row[key]) for key, (_, write) in columns.items()))
+        for row in frame[list(columns)].to_dict("records")
+    ]
+    return Table(name, title, tuple(heading for heading, _ in columns.values()), tuple(lines), caption)
+
+
+def score(value: float) -> str:
+    """Write a metric with four decimals, cut off."""
+    return cut(value)
+
+
+def count(value: float) -> str:
+    """Write a whole number."""
+    return f"{int(value):,}"
+
+
+def number(value: float) -> str:
+    """Write a statistic with three decimals, cut off; very large ones as infinity."""
+    return "∞" if value == float("inf") else "-∞" if value == float("-inf") else cut(value, 3)
+
+
+def percent(value: float) -> str:
+    """Write a signed fraction as percent, cut off towards zero."""
+    text = cut(100 * value, 1 if abs(value) >= 0.01 else 2)
+    return text if text.startswith("-") or value == 0 else f"+{text}"
+
+
+def interval(low: float, high: float, *, scale: float = 100, digits: int = 1) -> str:
+    """Write an interval, rounded outwards."""
+    factor = 10**digits
+    return f"[{floor(low * scale * factor) / factor:.{digits}f}, {ceil(high * scale * factor) / factor:.{digits}f}]"
+
+
+def p_value(value: float) -> str:
+    """Write a p-value with three decimals, rounded up: `0.002`, `< 0.001`."""
+    return "< 0.001" if value < 0.001 else f"{min(1.0, ceil(1000 * value - 1e-9) / 1000):.3f}"
+
+
+def seeds(value: float) -> str:
+    """Write `5 seeds`, `1 seed`."""
+    return f"{int(value)} seed{'' if int(value) == 1 else 's'}"
+
+
+def join(names: Iterable[str]) -> str:
+    """Write `a, b and c`."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _missing(value: Any) -> bool:  # noqa: ANN401 - a cell of any frame
+    return value is None or value is pd.NA or (isinstance(value, float) and isnan(value))
