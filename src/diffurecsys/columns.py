@@ -8,6 +8,7 @@
 | examples | START int64, END int64: of all sequences laid end to end: history `items[START:END]`, target `items[END]` |
 | ranks | USER int64, TARGET int64, RANK float64, N_TIED int64, HISTORY_LENGTH int64, TARGET_POPULARITY int64 |
 | item popularity | ITEM int64, TRAINING_POPULARITY int64, POPULARITY int64 (all interactions) |
+| history lengths | USER int64, HISTORY_LENGTH int64 (of the whole history before the test target) |
 | history | EPOCH int64, loss, learning rate, seconds, examples a second, validation metrics |
 """
 

@@ -270,6 +270,9 @@ def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN4
 
 
 def _explain(detail: ErrorDetails) -> str:
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error":  # ours, which name the parameter
+        return message
     *parents, last = (str(part) for part in detail["loc"])
     name = ".".join([*parents, last])
     if detail["type"] == "unexpected_keyword_argument":
@@ -279,8 +282,7 @@ def _explain(detail: ErrorDetails) -> str:
         return f"{name}: no such parameter; {hint}"
     if detail["type"] == "missing_argument":
         return f"{name}: missing"
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{name}: {message} (got {detail['input']!r})" if detail["type"] != "value_error" else message
+    return f"{name}: {message} (got {detail['input']!r})"
 
 
 def _field_names(parents: list[str]) -> list[str]:

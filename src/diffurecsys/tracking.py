@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,25 @@ from diffurecsys.mlflow_logging import (
     log_training,
     start_cell_run,
 )
+from diffurecsys.pipelines.reporting.nodes import FIGURES
+from diffurecsys.reporting.sections import StudyTables
 from diffurecsys.study import Cell
 
 logger = logging.getLogger(__name__)
 
-REPORTS = (
-    "leaderboard",
-    "leaderboard_plot",
-    "leaderboard_figure",
-    "training_curves",
-    "report_html",
-    "report_markdown",
+REPORTS = frozenset(
+    {
+        "leaderboard",
+        "leaderboard_plot",
+        "forest_plot",
+        *FIGURES,
+        *(field.name for field in fields(StudyTables)),
+        "training_times",
+        "paper_comparison",
+        "report_html",
+        "report_markdown",
+        "report_tables",
+    }
 )
 SQLITE = "sqlite:///"
 

@@ -35,7 +35,7 @@ def shared_project(make_project):
 
 
 def test_the_experiments_are_those_of_the_study():
-    assert EXPERIMENTS == ["beauty", "ml-100k", "ml-1m", "sample", "toys"]
+    assert EXPERIMENTS == ["beauty", "beauty-small", "ml-100k", "ml-1m", "sample", "toys"]
 
 
 @pytest.mark.parametrize("env", EXPERIMENTS)
@@ -70,6 +70,14 @@ def test_without_an_experiment_the_sample_runs(shared_project):
         ({"model": {"width": 30, "heads": 4}}, r"model\.width must be even and a multiple of model\.heads"),
         ({"study": {"models": ["difurec"]}}, r"study\.models names 'difurec', which is none of diffurec, "),
         ({"study": {"n_seeds": 0}}, r"study\.n_seeds must be at least 1, got 0"),
+        ({"study": {"sweep": {"models": ["difurec"]}}}, r"study\.sweep\.models names 'difurec', which is none of"),
+        ({"study": {"sweep": {"deltas": [-1]}}}, r"study\.sweep\.deltas must not be negative"),
+        ({"study": {"sweep": {"deltas": [0, 0.001]}}}, r"study\.sweep\.deltas must not hold model\.delta \(0\.001\)"),
+        ({"study": {"sweep": {"delta": [1]}}}, r"study\.sweep\.delta: no such parameter"),
+        ({"probes": {"ensemble_sizes": [2]}}, r"probes\.ensemble_sizes must hold 1 and something larger"),
+        ({"probes": {"reverse_steps": [64]}}, r"probes\.reverse_steps must not exceed model\.diffusion_steps \(32\)"),
+        ({"groups": {"head_share": 1.5}}, r"groups\.head_share: .*less than 1"),
+        ({"significance": {"confidence": 95}}, r"significance\.confidence: .*less than 1"),
         ({"evaluation": {"cutoffs": [0]}}, r"evaluation\.cutoffs must be positive"),
         ({"preprocessing": {"on_mismatch": "ignore"}}, r"preprocessing\.on_mismatch: .*'error' or 'warn'"),
     ],

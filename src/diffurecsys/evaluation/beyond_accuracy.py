@@ -49,7 +49,7 @@ def intra_user_diversity(samples: ItemArray) -> FloatArray:
     for a, b in _pairs(samples):
         common = _overlap_by_depth(a, b)[:, -1]
         distances.append(1 - common / (2 * samples.shape[-1] - common))
-    return np.mean(distances, axis=0)
+    return np.asarray(np.mean(distances, axis=0))
 
 
 def identical_sets(samples: ItemArray) -> NDArray[np.bool_]:
@@ -86,7 +86,7 @@ def rank_biased_overlap(a: ItemArray, b: ItemArray, p: float = 0.9) -> FloatArra
 
 def pairwise_overlap(samples: ItemArray, p: float = 0.9) -> FloatArray:
     """Return the mean rank-biased overlap over all pairs of samples `[samples, users, K]`, float64 `[users]`."""
-    return np.mean([rank_biased_overlap(a, b, p) for a, b in _pairs(samples)], axis=0)
+    return np.asarray(np.mean([rank_biased_overlap(a, b, p) for a, b in _pairs(samples)], axis=0))
 
 
 def _pairs(samples: ItemArray) -> Iterator[tuple[ItemArray, ItemArray]]:

@@ -59,6 +59,7 @@ def make_groups(
     ranks: Ranks,
     popularity: IntArray,
     training_popularity: IntArray,
+    lengths: IntArray,
     *,
     head_share: float = 0.2,
     quantiles: Sequence[float] = (0.2, 0.4, 0.6, 0.8),
@@ -69,6 +70,7 @@ def make_groups(
         ranks: one row a user.
         popularity: int64 `[n_items]`, decides what is head and what is long tail.
         training_popularity: int64 `[n_items]`, interactions in the training part.
+        lengths: int64 `[users]`, items of the users' whole histories, however many the ranker saw of them.
         head_share: share of the catalogue that is the head.
         quantiles: of the users' history lengths, upper borders of all groups of length but the last. Many users share
             a length, so the groups differ in size.
@@ -82,7 +84,7 @@ def make_groups(
             "head", POPULARITY, f"target among the {head.sum():,} most popular items ({least}+ interactions)", in_head
         ),
         Group("long tail", POPULARITY, f"target among the other {(~head).sum():,} items", ~in_head),
-        *_length_groups(ranks.history_length, quantiles),
+        *_length_groups(lengths, quantiles),
         Group("seen", TRAINING, "target occurs in the training part", seen),
         Group("unseen", TRAINING, "target never occurs in the training part", ~seen),
     ]

@@ -206,8 +206,9 @@ def probed_ranks_table(users: NDArray[np.int64], ranks: Mapping[str, Mapping[int
 
 def ranks_at(table: pd.DataFrame, kind: str) -> dict[int, RankArray]:
     """Take the ranks of a kind, by level, from a `probed_ranks_table`."""
-    levels = table[table[KIND] == kind].groupby(LEVEL, sort=True)[columns.RANK]
-    return {int(level): values.to_numpy() for level, values in levels}
+    rows = table[table[KIND] == kind]
+    levels = np.sort(rows[LEVEL].unique())
+    return {int(level): rows.loc[rows[LEVEL] == level, columns.RANK].to_numpy() for level in levels}
 
 
 def recommendations_table(users: NDArray[np.int64], items: NDArray[np.int32]) -> pd.DataFrame:

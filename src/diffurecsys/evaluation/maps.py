@@ -53,7 +53,7 @@ def cluster_points(vectors: Vectors, clusters: int, *, seed: int = 0) -> NDArray
     """Assign points `[n, width]` to k-means clusters, int64 `[n]`; the largest cluster is 0."""
     found = KMeans(min(clusters, len(vectors)), n_init=3, random_state=seed).fit_predict(_unit(vectors))
     by_size = np.argsort(-np.bincount(found), kind="stable")
-    return np.argsort(by_size)[found].astype(np.int64)
+    return np.asarray(np.argsort(by_size)[found], dtype=np.int64)
 
 
 def target_map(

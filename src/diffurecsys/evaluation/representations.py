@@ -68,4 +68,4 @@ def sample_targets(
         torch.repeat_interleave(examples.start, samples), torch.repeat_interleave(examples.end, samples)
     )
     drawn = reconstruct_targets(predict, store, repeated, generator=generator, batch_size=batch_size, device=device)
-    return drawn.unflatten(0, (len(examples), samples))
+    return drawn.view(len(examples), samples, -1)

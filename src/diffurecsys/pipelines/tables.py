@@ -66,8 +66,8 @@ def ranks_from_table(table: pd.DataFrame) -> Ranks:
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a table's rows as JSON knows them: missing values are None."""
-    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
-    return rows
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in rows]
 
 
 def study_leaderboard(study: Study, results: Iterable[Results]) -> Leaderboard:
@@ -80,7 +80,8 @@ def study_leaderboard(study: Study, results: Iterable[Results]) -> Leaderboard:
 def ranks_by_seed(table: pd.DataFrame, split: str) -> dict[int, Ranks]:
     """Take each seed's ranks on a split from the table of one model."""
     chosen = table[table[SPLIT] == split]
-    return {int(seed): ranks_from_table(part) for seed, part in chosen.groupby(SEED)}
+    seeds = sorted(chosen[SEED].unique())
+    return {int(seed): ranks_from_table(chosen[chosen[SEED] == seed]) for seed in seeds}
 
 
 def read_scores(model: str, table: pd.DataFrame, split: str, cutoffs: Sequence[int]) -> ModelScores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -166,7 +167,13 @@ def _draw_family(panel: Axes, table: pd.DataFrame, models: Sequence[str]) -> Non
     for index, model in enumerate(models):
         rows = table[table["model"] == model].set_index("group").reindex(groups)
         place = np.arange(len(groups)) + (index - (len(models) - 1) / 2) * width
-        bars = {"color": colour(index), "alpha": 0.6, "hatch": hatch(index), "edgecolor": INK, "linewidth": 0.6}
+        bars: dict[str, Any] = {
+            "color": colour(index),
+            "alpha": 0.6,
+            "hatch": hatch(index),
+            "edgecolor": INK,
+            "linewidth": 0.6,
+        }
         panel.bar(place, rows["mean"], width, **bars)
         low, high = rows["low"].astype(float), rows["high"].astype(float)
         panel.errorbar(
@@ -179,7 +186,9 @@ def _draw_family(panel: Axes, table: pd.DataFrame, models: Sequence[str]) -> Non
             capsize=2,
         )
     known = table.drop_duplicates("group")
-    labels = [f"{_group_label(row.group, row.description)}\nn = {row.n_users:,}" for row in known.itertuples()]
+    labels = [
+        f"{_group_label(row['group'], row['description'])}\nn = {row['n_users']:,}" for row in known.to_dict("records")
+    ]
     panel.set_xticks(range(len(groups)), labels, fontsize=8)
     style_panel(panel, grid="y")
     panel.axhline(0, color=GREY, linewidth=0.8)

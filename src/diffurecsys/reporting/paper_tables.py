@@ -6,7 +6,7 @@ import pandas as pd
 
 from diffurecsys.evaluation.leaderboard import TEST, VALIDATION, Leaderboard
 from diffurecsys.reporting.paper import PaperResults
-from diffurecsys.reporting.table import Table, make_table, number, p_value, score
+from diffurecsys.reporting.table import Columns, Table, make_table, number, p_value, score
 
 CLOSER = "closer_to"
 
@@ -82,16 +82,20 @@ def paper_tests_with_printed(paper_tests: pd.DataFrame, paper: PaperResults | No
         printed.get(row["model"]) if row["reference"] == "diffurec" and row["split"] == TEST else None
         for row in paper_tests.to_dict("records")
     ]
-    return paper_tests.assign(
-        paper_t=[one.t if one else None for one in known],
-        paper_p=[one.p if one else None for one in known],
-        paper_average=[one.average_difference_percent if one else None for one in known],
+    printed_columns = pd.DataFrame(
+        {
+            "paper_t": [one.t if one else None for one in known],
+            "paper_p": [one.p if one else None for one in known],
+            "paper_average": [one.average_difference_percent if one else None for one in known],
+        },
+        index=paper_tests.index,
     )
+    return pd.concat([paper_tests, printed_columns], axis=1)
 
 
 def training_times_table(times: pd.DataFrame) -> Table:
     """Write Table 2."""
-    columns = {
+    columns: Columns = {
         "model": ("model", str),
         "seconds": ("seconds", seconds_text),
         "std": ("std", seconds_text),
@@ -111,7 +115,7 @@ def training_times_table(times: pd.DataFrame) -> Table:
 
 def paper_comparison_table(comparison: pd.DataFrame) -> Table:
     """Write Table 3."""
-    columns = {"model": ("model", str), "metric": ("metric", str)}
+    columns: Columns = {"model": ("model", str), "metric": ("metric", str)}
     headings = {
         "test": "test",
         "test_std": "std",
@@ -122,7 +126,7 @@ def paper_comparison_table(comparison: pd.DataFrame) -> Table:
         "test_difference": "test - paper",
         "validation_difference": "validation - paper",
     }
-    columns |= {key: (heading, score) for key, heading in headings.items()}
+    columns.update((key, (heading, score)) for key, heading in headings.items())
     columns[CLOSER] = ("paper is closer to", str)
     return make_table(
         "paper_comparison",
@@ -137,7 +141,7 @@ def paper_comparison_table(comparison: pd.DataFrame) -> Table:
 
 def paper_tests_table(tests: pd.DataFrame) -> Table:
     """Write the paper's own test (Table 4)."""
-    columns = {
+    columns: Columns = {
         "model": ("model", str),
         "reference": ("reference", str),
         "split": ("split", str),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from diffurecsys.evaluation.inference import ENSEMBLE, STEPS, TRAINING_SEEDS
 from diffurecsys.evaluation.inference_summary import ALL
-from diffurecsys.reporting.table import Table, count, interval, make_table, number, p_value, percent, score
+from diffurecsys.reporting.table import Columns, Table, count, interval, make_table, number, p_value, percent, score
 
 PAGE_METRICS = ("HR@10", "NDCG@10")  # the files hold the others
 KINDS = {
@@ -29,7 +30,7 @@ MEASURES = {
 def comparison_table(comparisons: pd.DataFrame) -> Table:
     """Write the tests that pair users."""
     rows = _with_intervals(_on_page(comparisons))
-    columns = {
+    columns: Columns = {
         "model": ("model", str),
         "reference": ("reference", str),
         "metric": ("metric", str),
@@ -48,16 +49,17 @@ def comparison_table(comparisons: pd.DataFrame) -> Table:
         "Tests that pair users (the ones to trust)",
         rows,
         columns,
-        caption="Users are paired within a seed; t-test, interval (percentile bootstrap) and randomisation test count "
-        "users and training seeds, `users alone` asks about these trained models only. d: mean over standard deviation "
-        f"of the users' differences. Holm's correction of the t-test is over {family} tests: all pairs and all "
-        "metrics, of which the file holds the rest. The randomisation test cannot go below 2 / C(2n, n) with n seeds a model.",
+        caption="Users are paired within a seed. t-test, interval (percentile bootstrap) and randomisation test count "
+        "users and training seeds; the one of users alone asks about these trained models only. d: mean over standard "
+        f"deviation of the users' differences. Holm's correction of the t-test is over {family} tests: all pairs and "
+        "all metrics, of which the file holds the rest. With n seeds a model the randomisation test hardly goes below "
+        "1 / C(2n, n), against a baseline below 1 / 2^n.",
     )
 
 
 def seed_comparison_table(seed_comparisons: pd.DataFrame) -> Table:
     """Write Welch's tests of seed means."""
-    columns = {
+    columns: Columns = {
         "model": ("model", str),
         "reference": ("reference", str),
         "metric": ("metric", str),
@@ -82,7 +84,7 @@ def seed_comparison_table(seed_comparisons: pd.DataFrame) -> Table:
 def variance_table(variance: pd.DataFrame, models: Sequence[str]) -> Table:
     """Write where the variance of a metric comes from."""
     rows = _on_page(variance[variance["model"].isin(models)])
-    columns = {
+    columns: Columns = {
         "model": ("model", str),
         "metric": ("metric", str),
         "source": ("source", str),
@@ -108,7 +110,7 @@ def group_table(group_scores: pd.DataFrame, models: Sequence[str], metric: str) 
     wide = rows.pivot_table(
         index=["family", "group", "description", "n_users"], columns="model", values="text", aggfunc="first", sort=False
     ).reset_index()
-    columns = {
+    columns: Columns = {
         "group": ("group", str),
         "description": ("users", str),
         "n_users": ("n", count),
@@ -127,7 +129,7 @@ def group_comparison_table(group_comparisons: pd.DataFrame, models: Sequence[str
     """Write differences between trained models in every group."""
     chosen = group_comparisons["model"].isin(models) & group_comparisons["reference"].isin(models)
     rows = _with_intervals(group_comparisons[chosen & (group_comparisons["metric"] == metric)])
-    columns = {
+    columns: Columns = {
         "group": ("group", str),
         "model": ("model", str),
         "reference": ("reference", str),
@@ -157,7 +159,7 @@ def beyond_accuracy_table(beyond_accuracy: pd.DataFrame, spread: pd.DataFrame, m
     wide["meaning"] = [
         next(text for key, text in MEASURES.items() if measure.startswith(key)) for measure in wide["measure"]
     ]
-    columns = {
+    columns: Columns = {
         "measure": ("measure", str),
         "meaning": ("what it is", str),
         **{model: (model, _measure) for model in models},
@@ -182,7 +184,7 @@ def inference_table(inference: pd.DataFrame, models: Sequence[str], kind: str, m
         index=["group", "n_users", "level"], columns="model", values="text", aggfunc="first", sort=False
     ).reset_index()
     wide = wide[(wide["group"] == ALL) | (wide["level"].isin([wide["level"].min(), wide["level"].max()]))]
-    columns = {
+    columns: Columns = {
         "group": ("users", str),
         "n_users": ("n", count),
         "level": (KINDS[kind].split(",")[0].split(" of ")[0], str),
@@ -201,7 +203,7 @@ def sweep_table(sweep: pd.DataFrame, metric: str) -> Table:
     """Write what other δ do."""
     rows = sweep[sweep["metric"] == metric].sort_values(["base", "delta"], kind="stable").copy()
     rows["text"] = [_with_interval(row) for row in rows.to_dict("records")]
-    columns = {
+    columns: Columns = {
         "base": ("model", str),
         "delta": ("δ", lambda value: f"{value:g}"),
         "n_seeds": ("seeds", count),
@@ -235,7 +237,7 @@ def _with_intervals(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _with_interval(row: dict[str, float]) -> str:
+def _with_interval(row: Mapping[Hashable, Any]) -> str:
     if pd.isna(row["low"]):
         return score(row["mean"])
     return f"{score(row['mean'])} {interval(row['low'], row['high'], scale=1, digits=4)}"

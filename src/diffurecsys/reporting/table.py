@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil, floor, isnan
 from typing import Any
@@ -14,6 +14,7 @@ from diffurecsys.evaluation.leaderboard import cut
 NOTHING = "–"
 
 Format = Callable[[Any], str]
+Columns = dict[str, tuple[str, Format]]  # by column of a frame: its heading, how to write a value
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ class Table:
     caption: str = ""
 
 
-def make_table(
-    name: str, title: str, frame: pd.DataFrame, columns: Mapping[str, tuple[str, Format]], *, caption: str = ""
-) -> Table:
+def make_table(name: str, title: str, frame: pd.DataFrame, columns: Columns, *, caption: str = "") -> Table:
     """Turn columns of a frame into text.
 
     Args:

@@ -54,16 +54,15 @@ def sweep_verdicts(sweep: pd.DataFrame, metric: str) -> list[str]:
     """Say what the noised target contributes, model by model: the control first, then larger δ, then a plain sum."""
     sentences = []
     rows = sweep[sweep["metric"] == metric]
-    configured = rows[rows["model"] == rows["base"]].set_index("base")
-    for base, delta in configured["delta"].items():
-        mean = float(configured.loc[base, "mean"])
+    for configured in _rows(rows[rows["model"] == rows["base"]]):
+        base, delta = configured["base"], configured["delta"]
         others = rows[(rows["base"] == base) & (rows["model"] != base)].sort_values("delta")
-        for row in others.to_dict("records"):
-            known = _relative(row, mean)
+        for row in _rows(others):
+            known = _relative(row, configured["mean"])
             what = "without the noised target (δ = 0)" if row["delta"] == 0 else f"with δ = {row['delta']:g}"
             sentences.append(f"{base} {what} instead of δ = {delta:g}, on {metric}: {describe(known)}.")
             if row["delta"] == 0:
-                sentences.append(_contribution(str(base), conclude(known)))
+                sentences.append(_contribution(base, conclude(known)))
     return sentences
 
 
@@ -124,10 +123,11 @@ def _relative(row: Row, mean: float) -> dict[str, Any]:
 
 def _comparable(table: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
     """Rows on a metric whose reference is not 0 altogether."""
-    rows: list[dict[str, Any]] = table[(table["metric"] == metric) & table["relative_difference"].notna()].to_dict(
-        "records"
-    )
-    return rows
+    return _rows(table[(table["metric"] == metric) & table["relative_difference"].notna()])
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def _largest(rows: Sequence[Row], kind: str) -> list[Row]:

@@ -55,12 +55,11 @@ def make_report(make_leaderboard):
     return make
 
 
-def test_markdown_is_one_table_a_split(make_report):
+def test_markdown_begins_with_one_table_a_split(make_report):
     text = render_markdown(make_report())
-    assert text.startswith("# beauty: leaderboard on amazon_beauty\n")
+    assert text.startswith("# beauty: diffusion recommenders on amazon_beauty\n")
     assert text.endswith("\n")
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 * (2 + 6)
+    rows = [line for line in text.splitlines() if line.startswith("|")][: 2 * (2 + 6)]
     assert {row.count("|") for row in rows} == {11}  # model, seven metrics, seconds, seeds
     assert rows[2].startswith("| diffurec | 0.0410 ± 0.0010 | 0.0420 ± 0.0010 |")
     assert rows[3].startswith("| paper's diffurec | 0.0557 | 0.0790 |")

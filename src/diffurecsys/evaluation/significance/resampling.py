@@ -76,7 +76,7 @@ def draw_exchanges(n_seeds: int, n_resamples: int, rng: np.random.Generator) -> 
         means after relabelling. Half of all runs is positive.
     """
     order = rng.permuted(np.tile(np.arange(2 * n_seeds), (n_resamples, 1)), axis=1)
-    return np.where(order < n_seeds, 1.0, -1.0) / n_seeds
+    return np.asarray(np.where(order < n_seeds, 1.0, -1.0) / n_seeds)
 
 
 def _weighted(table: NDArray[np.float32], weights: Weights, n_resamples: int) -> FloatArray:
@@ -87,4 +87,4 @@ def _weighted(table: NDArray[np.float32], weights: Weights, n_resamples: int) ->
     for first in range(0, n_resamples, rows):
         block = min(rows, n_resamples - first)
         out[first : first + block] = weights(block) @ table
-    return out / n_users
+    return np.asarray(out / n_users)

@@ -58,9 +58,12 @@ def map_representations(
         device=device,
     )
     embeddings = model.items.weight.detach().float().cpu().numpy()
-    common = {"perplexity": maps.perplexity, "seed": maps.seed}
+    popularity = item_popularity[columns.TRAINING_POPULARITY].to_numpy()
+    perplexity, seed = maps.perplexity, maps.seed
     return (
-        target_map(targets.numpy(), chosen.users(store).numpy(), clusters=maps.clusters, **common),
-        sample_map(samples.numpy(), few.users(store).numpy(), **common),
-        item_map(embeddings, item_popularity[columns.TRAINING_POPULARITY].to_numpy(), **common),
+        target_map(
+            targets.numpy(), chosen.users(store).numpy(), clusters=maps.clusters, perplexity=perplexity, seed=seed
+        ),
+        sample_map(samples.numpy(), few.users(store).numpy(), perplexity=perplexity, seed=seed),
+        item_map(embeddings, popularity, perplexity=perplexity, seed=seed),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from diffurecsys.pipelines.analysis.group_nodes import count_item_popularity, score_groups
+from diffurecsys.pipelines.analysis.group_nodes import count_items_and_users, score_groups
 from diffurecsys.pipelines.analysis.map_nodes import map_representations
 from diffurecsys.pipelines.analysis.probe_nodes import (
     SUMMARIES,
@@ -49,10 +49,10 @@ def _groups(study: Study) -> Pipeline:
     return pipeline(
         [
             node(
-                count_item_popularity,
+                count_items_and_users,
                 inputs=["sequences", "item_vocabulary", "train_examples"],
-                outputs="item_popularity",
-                name="count_item_popularity",
+                outputs=["item_popularity", "history_lengths"],
+                name="count_items_and_users",
             ),
             node(
                 score_groups,
@@ -62,6 +62,7 @@ def _groups(study: Study) -> Pipeline:
                     "params:significance",
                     "params:groups",
                     "item_popularity",
+                    "history_lengths",
                     *(f"{name}_ranks" for name in (*study.models, *study.baselines)),
                 ],
                 outputs=["group_scores", "group_comparisons"],
@@ -91,6 +92,7 @@ def _summarise(cells: tuple[Cell, ...]) -> Pipeline:
                     "params:groups",
                     "params:significance",
                     "item_popularity",
+                    "history_lengths",
                     "test_ranks_0",
                     "training_ensembles",
                     *(f"{name}_{seed}" for seed in seeds for name in PROBES),

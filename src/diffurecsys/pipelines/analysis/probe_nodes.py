@@ -124,6 +124,7 @@ def summarise_probes(
     groups: GroupParameters,
     significance: SignificanceParameters,
     item_popularity: pd.DataFrame,
+    history_lengths: pd.DataFrame,
     test_ranks: pd.DataFrame,
     training_ensembles: pd.DataFrame,
     *tables: pd.DataFrame,
@@ -135,7 +136,7 @@ def summarise_probes(
     """
     probed, recommended, times = tables[0::3], tables[1::3], tables[2::3]
     users = test_ranks[test_ranks[columns.USER].isin(probed[0][columns.USER])]
-    members = divide_users(ranks_from_table(users), item_popularity, groups)
+    members = divide_users(ranks_from_table(users), item_popularity, history_lengths, groups)
     popularity = item_popularity[columns.TRAINING_POPULARITY].to_numpy()
     cutoffs, confidence = evaluation.cutoffs, significance.confidence
     summaries = (

@@ -52,8 +52,9 @@ def tabulate_sweep(
         n_resamples=significance.n_resamples,
         confidence=significance.confidence,
         seed=significance.seed,
-    ).set_index([MODEL, METRIC])
-    settings = [(name, name, model.delta) for name in swept]
+    )
+    differences = {(row[MODEL], row[METRIC]): row for row in records(compared)}
+    settings: list[tuple[str, str, float | None]] = [(name, name, model.delta) for name in swept]
     settings += [(cell.model, cell.architecture, cell.delta) for cell in variants]
     overlaps = spread[spread["measure"] == "rank_biased_overlap"].set_index(MODEL)["mean"]
     gains = _most_steps(probe_comparisons)
@@ -66,7 +67,7 @@ def tabulate_sweep(
                 {
                     **{"model": name, "base": base, "delta": delta, "metric": metric},
                     **{key: getattr(interval, key) for key in ("mean", "low", "high", "n_users", "n_seeds")},
-                    **(_difference(compared.loc[(name, metric)]) if name != base else {}),
+                    **(_difference(differences[name, metric]) if name != base else {}),
                     "overlap": overlaps[name],
                     "gain_steps": gain.get("relative_difference"),
                     "gain_low": gain.get("relative_low"),
@@ -76,7 +77,7 @@ def tabulate_sweep(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _difference(row: pd.Series[Any]) -> dict[str, Any]:
+def _difference(row: dict[str, Any]) -> dict[str, Any]:
     names = {"low": "diff_low", "high": "diff_high"}
     wanted = ("difference", "low", "high", "relative_difference", "p_holm", "family_size")
     return {names.get(key, key): row[key] for key in wanted}

@@ -119,7 +119,7 @@ def collect_ranks(*tables: pd.DataFrame) -> pd.DataFrame:
     """Put the ranks of one model's cells, validation and test of each seed in turn, into one table."""
     return pd.concat(
         [
-            table.assign(**{SPLIT: split, SEED: seed})
+            pd.DataFrame({SPLIT: split, SEED: seed, **table})
             for seed, pair in enumerate(zip(tables[::2], tables[1::2], strict=True))
             for split, table in zip((VALIDATION, TEST), pair, strict=True)
         ],

@@ -1,0 +1,213 @@
+"""Tests that pair users: against scipy where there is one seed, and by simulation where seeds count."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from diffurecsys.evaluation.ranks import Ranks
+from diffurecsys.evaluation.significance.comparison import compare_models
+from diffurecsys.evaluation.significance.crossed import crossed_mean
+from diffurecsys.evaluation.significance.intervals import mean_interval
+from diffurecsys.evaluation.significance.resampling import draw_exchanges, draw_seed_weights
+from diffurecsys.evaluation.significance.scores import ModelScores, user_scores
+
+
+def scores(model, values, metric="m"):
+    values = np.atleast_2d(np.asarray(values, dtype=float))
+    return ModelScores(model, tuple(range(len(values))), {metric: values})
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def only(table):
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_with_one_seed_it_is_the_paired_t_test(rng):
+    a, b = rng.random(60), rng.random(60) + 0.1
+    row = only(compare_models([scores("a", a), scores("b", b)], n_resamples=200))
+    expected = stats.ttest_rel(b, a)
+    assert (row["model"], row["reference"]) == ("b", "a")
+    assert row["t"] == pytest.approx(expected.statistic)
+    assert row["p_t"] == pytest.approx(expected.pvalue)
+    assert row["df"] == 59
+    assert row["difference"] == pytest.approx(b.mean() - a.mean())
+    assert row["relative_difference"] == pytest.approx(b.mean() / a.mean() - 1)
+    assert row["effect_size"] == pytest.approx((b - a).mean() / (b - a).std(ddof=1))
+
+
+def test_with_one_seed_resampling_agrees_with_scipy(rng):
+    a = rng.random(80)
+    b = a + rng.normal(0.03, 0.12, 80)
+    row = only(compare_models([scores("a", a), scores("b", b)], n_resamples=20_000))
+    permuted = stats.permutation_test(
+        (b, a), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=20_000, rng=1
+    )
+    assert row["p_randomisation_users"] == pytest.approx(permuted.pvalue, abs=0.01)
+    assert row["p_randomisation"] == row["p_randomisation_users"]
+    boot = stats.bootstrap(((b - a),), np.mean, method="percentile", n_resamples=20_000, rng=2).confidence_interval
+    wider = stats.t.ppf(0.975, 79) / stats.norm.ppf(0.975)
+    middle = row["difference"]
+    assert row["low"] == pytest.approx(middle - wider * (middle - boot.low), abs=0.003)
+    assert row["high"] == pytest.approx(middle + wider * (boot.high - middle), abs=0.003)
+
+
+def test_all_signs_of_a_few_users_are_as_likely():
+    row = only(compare_models([scores("a", [0.0] * 4), scores("b", [1.0] * 4)], n_resamples=40_000))
+    assert row["p_randomisation_users"] == pytest.approx(2 / 16, abs=0.01)  # all four plus or all four minus
+
+
+def test_the_crossed_error_is_the_anova_s(rng):
+    """Against mean squares written out: 3 seeds x 5 users with strong effects of both."""
+    d = rng.normal(0, 1, (3, 1)) + rng.normal(0, 1, (1, 5)) + rng.normal(0, 0.1, (3, 5))
+    seeds, users, mean = d.mean(1), d.mean(0), d.mean()
+    ms_s = 5 * ((seeds - mean) ** 2).sum() / 2
+    ms_u = 3 * ((users - mean) ** 2).sum() / 4
+    ms_e = ((d - seeds[:, None] - users + mean) ** 2).sum() / 8
+    top = ms_s + ms_u - ms_e
+    found = crossed_mean(d)
+    assert found.error == pytest.approx(np.sqrt(top / 15))
+    assert found.df == pytest.approx(top**2 / (ms_s**2 / 2 + ms_u**2 / 4 + ms_e**2 / 8))
+    interval = mean_interval(d)
+    assert interval.high - interval.mean == pytest.approx(found.error * stats.t.ppf(0.975, found.df))
+
+
+def test_the_error_is_never_less_than_users_or_seeds_make_it(rng):
+    d = rng.normal(0, 1, (4, 50))
+    found = crossed_mean(d)
+    assert found.error >= d.mean(0).std(ddof=1) / np.sqrt(50) - 1e-12
+    assert found.error >= d.mean(1).std(ddof=1) / np.sqrt(4) - 1e-12
+
+
+def test_holm_covers_every_pair_and_metric(rng):
+    models = [
+        ModelScores(name, (0, 1), {metric: rng.random((2, 40)) + shift for metric in ("m", "n")})
+        for name, shift in (("a", 0.0), ("b", 0.1), ("c", 0.3))
+    ]
+    table = compare_models(models, n_resamples=200)
+    assert len(table) == 6
+    assert (table["family_size"] == 6).all()
+    assert list(table["p_holm"]) == pytest.approx(list(multipletests(table["p_t"], method="holm")[1]))
+
+
+def test_a_ranker_without_seeds_meets_every_seed(rng):
+    model, baseline = rng.random((3, 30)), rng.random(30)
+    row = only(compare_models([scores("a", baseline), scores("b", model)], n_resamples=500))
+    assert row["n_seeds"] == 3
+    assert row["difference"] == pytest.approx(model.mean() - baseline.mean())
+    assert row["t"] == pytest.approx(crossed_mean(model - baseline).t)
+
+
+def test_of_different_numbers_of_seeds_the_first_are_taken(rng):
+    a, b = rng.random((5, 20)), rng.random((2, 20))
+    row = only(compare_models([scores("a", a), scores("b", b)], n_resamples=200))
+    assert row["n_seeds"] == 2
+    assert row["difference"] == pytest.approx(b.mean() - a[:2].mean())
+    assert row["mean_reference"] == pytest.approx(a[:2].mean())
+
+
+def test_equal_models_do_not_differ_at_all(rng):
+    a = (rng.random((3, 30)) < 0.2).astype(float)
+    row = only(compare_models([scores("a", a), scores("b", a)], n_resamples=200))
+    assert (row["difference"], row["low"], row["high"], row["t"], row["effect_size"]) == (0, 0, 0, 0, 0)
+    assert row["p_t"] == row["p_randomisation"] == row["p_randomisation_users"] == 1
+
+
+def test_the_same_seed_gives_the_same_table(rng):
+    models = [scores("a", rng.random((2, 30))), scores("b", rng.random((2, 30)))]
+    first, again, other = (compare_models(models, n_resamples=300, seed=seed) for seed in (0, 0, 1))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+@pytest.mark.parametrize(
+    ("models", "pairs", "message"),
+    [
+        ([scores("a", [0, 1]), scores("b", [0, 1, 1])], None, "same number of users"),
+        ([scores("a", [0, 1]), scores("b", [0, 1], "n")], None, "same metrics"),
+        ([scores("a", [0, 1]), scores("a", [0, 1])], None, "given once"),
+        ([scores("a", [0, 1]), scores("b", [0, 1])], [("a", "c")], "no scores of c"),
+        ([scores("a", [0]), scores("b", [1])], None, "at least 2 users"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(models, pairs, message):
+    with pytest.raises(ValueError, match=message):
+        compare_models(models, pairs=pairs, n_resamples=100)
+
+
+def test_user_scores_want_the_same_users_in_every_seed():
+    def ranks(users):
+        column = np.arange(len(users))
+        return Ranks(np.array(users), column, column + 1.0, column, column, column)
+
+    found = user_scores("a", {0: ranks([3, 4]), 1: ranks([3, 4])}, (1,))
+    assert found.values["HR@1"].tolist() == [[1, 0], [1, 0]]
+    assert found.subset(np.array([False, True])).values["MRR"].tolist() == [[0.5], [0.5]]
+    with pytest.raises(ValueError, match="other users"):
+        user_scores("a", {0: ranks([3, 4]), 1: ranks([4, 3])}, (1,))
+    with pytest.raises(ValueError, match="evaluate it first"):
+        user_scores("a", {}, (1,))
+
+
+def test_seed_weights_have_the_variance_of_a_mean(rng):
+    values = rng.normal(size=4)
+    drawn = draw_seed_weights(4, 100_000, rng) @ values
+    assert drawn.mean() == pytest.approx(values.mean(), abs=0.01)
+    assert drawn.var() == pytest.approx(values.var(ddof=1) / 4, rel=0.03)
+
+
+def test_exchanges_are_all_splits_of_the_runs(rng):
+    drawn = draw_exchanges(2, 20_000, rng)
+    splits, counts = np.unique(drawn > 0, axis=0, return_counts=True)
+    assert len(splits) == 6
+    assert counts.min() > 0.9 * 20_000 / 6
+    assert (drawn.sum(axis=1) == 0).all()
+
+
+@pytest.mark.parametrize(("seed_effect", "n_seeds"), [(0.0, 1), (0.0, 4), (0.25, 4)])
+def test_under_the_null_five_percent_are_rejected(seed_effect, n_seeds):
+    """Hits of two equal models: users differ, trainings differ (`seed_effect`), and every hit is a coin of its own.
+
+    Every simulated study is one metric of one table.
+    """
+    rng = np.random.default_rng(11)
+    runs, users = 400, 150
+
+    def simulate(taste):
+        chance = stats.norm.cdf(taste + rng.normal(0, seed_effect, (n_seeds, 1)))
+        return (rng.random((n_seeds, users)) < chance).astype(float)
+
+    tastes = [rng.normal(-1.5, 1, users) for _ in range(runs)]
+    models = [
+        ModelScores(name, tuple(range(n_seeds)), {f"study {run}": simulate(taste) for run, taste in enumerate(tastes)})
+        for name in ("a", "b")
+    ]
+    table = compare_models(models, n_resamples=1000)
+    highest = stats.binom.ppf(0.999, runs, 0.05) / runs
+    rate = (table["p_t"] < 0.05).mean()
+    users_alone = (table["p_randomisation_users"] < 0.05).mean()
+    assert rate <= highest
+    assert (table["p_randomisation"] < 0.05).mean() <= highest
+    outside = ((table["low"] > 0) | (table["high"] < 0)).mean()
+    assert outside <= stats.binom.ppf(0.999, runs, 0.06) / runs  # percentiles of few draws are a little narrow
+    if seed_effect:
+        assert users_alone > highest  # it asks about these trained models, which do differ
+    else:
+        assert users_alone <= highest
+        assert rate >= stats.binom.ppf(0.001, runs, 0.02) / runs  # nor is the test asleep
+
+
+def test_a_real_difference_is_found(rng):
+    taste = rng.normal(-1.5, 1, 400)
+    a, b = (rng.random((5, 400)) < stats.norm.cdf(taste + shift) for shift in (0, 0.5))
+    row = only(compare_models([scores("a", a), scores("b", b)], n_resamples=2000))
+    assert row["p_t"] < 0.01
+    assert row["p_randomisation"] < 0.02
+    assert row["low"] > 0
