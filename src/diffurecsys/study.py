@@ -44,7 +44,7 @@ class Sweep:
     Attributes:
         models: which models of the study.
         deltas: every δ besides the configured one.
-        n_seeds: seeds a variant.
+        n_seeds: seeds a variant; 0 leaves the sweep out.
     """
 
     models: tuple[str, ...] = ()
@@ -86,9 +86,10 @@ class Study:
         """
         if not self.models:
             raise ValueError("study.models must name at least one model")
-        for name, count in (("study.n_seeds", self.n_seeds), ("study.sweep.n_seeds", self.sweep.n_seeds)):
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}")
+        if self.n_seeds < 1:
+            raise ValueError(f"study.n_seeds must be at least 1, got {self.n_seeds}")
+        if self.sweep.n_seeds < 0:
+            raise ValueError(f"study.sweep.n_seeds must not be negative, got {self.sweep.n_seeds}")
         names = [*self.models, *self.baselines]
         if len(set(names)) < len(names):
             raise ValueError(f"study.models and study.baselines must not repeat a name, got {names}")

@@ -62,11 +62,14 @@ def test_one_epoch_of_beauty_learns(mirror, project, monkeypatch):
         env="beauty",
         params={
             "threads": 1,  # others may be at work on this machine
-            "study": {"models": ["diffurec"], "n_seeds": 1},
+            "study": {"models": ["diffurec"], "n_seeds": 1, "sweep": {"n_seeds": 0}},
             "model": {"blocks": 1},
             "preprocessing": {"max_length": 20},
             "training": {"epochs": 1, "batch_size": 256},
             "evaluation": {"reverse_steps": 2},
+            "significance": {"n_resamples": 1000},
+            "probes": {"users": 200, "ensemble_sizes": [1, 2], "reverse_steps": [1, 2]},
+            "maps": {"users": 500, "sampled_users": 3, "samples": 10},
         },
     )
 

@@ -9,8 +9,17 @@ import time
 import pytest
 from safetensors.numpy import load_file
 
-SMALL = {"study": {"models": ["diffurec", "diffurecsys"], "n_seeds": 1}, "training": {"epochs": 3, "patience": None}}
-SMALL_ON_COMMAND_LINE = "--params=study.n_seeds=1,training.epochs=4,training.patience=100"
+SMALL = {
+    "study": {"models": ["diffurec", "diffurecsys"], "n_seeds": 1, "sweep": {"n_seeds": 0}},
+    "training": {"epochs": 3, "patience": None},
+    "significance": {"n_resamples": 200},
+    "probes": {"users": 50, "ensemble_sizes": [1, 2], "reverse_steps": [1, 32]},
+    "maps": {"users": 60, "sampled_users": 2, "samples": 10},
+}
+SMALL_ON_COMMAND_LINE = (
+    "--params=study.n_seeds=1,study.sweep.n_seeds=0,training.epochs=4,training.patience=100,probes.users=50,"
+    "maps.users=60,significance.n_resamples=200"
+)
 
 
 def _outputs(project, *names):
@@ -38,7 +47,7 @@ def test_only_the_missing_cell_is_trained_again_and_the_leaderboard_follows(fini
     cell = "data/06_models/sample/diffurec/seed_0"
     weights = load_file(finished.root / cell / "weights.safetensors")
     others = _stamps(finished, "data/06_models/sample/diffurecsys/**/*.*")
-    ranks = _stamps(finished, "data/07_model_output/**/*.parquet/*/*.parquet")
+    ranks = _stamps(finished, "data/07_model_output/**/*ranks.parquet/*/*.parquet")
     leaderboards = _stamps(finished, "data/08_reporting/sample/leaderboard.csv/*/*")
     (finished.root / cell / "weights.safetensors").unlink()
 
@@ -47,8 +56,8 @@ def test_only_the_missing_cell_is_trained_again_and_the_leaderboard_follows(fini
     again = load_file(finished.root / cell / "weights.safetensors")
     assert all((again[name] == tensor).all() for name, tensor in weights.items())
     assert _stamps(finished, "data/06_models/sample/diffurecsys/**/*.*") == others
-    new_ranks = _stamps(finished, "data/07_model_output/**/*.parquet/*/*.parquet").keys() - ranks.keys()
-    assert len(new_ranks) == 2
+    new_ranks = _stamps(finished, "data/07_model_output/**/*ranks.parquet/*/*.parquet").keys() - ranks.keys()
+    assert len(new_ranks) == 3  # validation, test, probes
     assert all("/diffurec/" in path for path in new_ranks)
     assert len(_stamps(finished, "data/08_reporting/sample/leaderboard.csv/*/*")) == len(leaderboards) + 1
 

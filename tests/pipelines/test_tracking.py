@@ -14,10 +14,18 @@ from mlflow.tracking import MlflowClient
 from diffurecsys.tracking import git_revision
 
 PARAMS = {
-    "study": {"models": ["diffurec", "diffurecsys"], "n_seeds": 1, "baselines": ["popularity"]},
+    "study": {
+        "models": ["diffurec", "diffurecsys"],
+        "n_seeds": 1,
+        "baselines": ["popularity"],
+        "sweep": {"models": ["diffurec"], "deltas": [0], "n_seeds": 1},
+    },
     "training": {"epochs": 2},
+    "significance": {"n_resamples": 200},
+    "probes": {"users": 50, "ensemble_sizes": [1, 2], "reverse_steps": [1, 32]},
+    "maps": {"users": 60, "sampled_users": 2, "samples": 10},
 }
-CELLS = {"diffurec.seed_0", "diffurecsys.seed_0", "popularity"}
+CELLS = {"diffurec.seed_0", "diffurecsys.seed_0", "sweep.diffurec_delta_0.seed_0", "popularity"}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,9 @@ def _runs(project):
 
 
 def _metrics_file(project, cell):
-    (path,) = project.root.glob(f"data/08_reporting/sample/cells/{cell.replace('.', '/')}/metrics.json/*/metrics.json")
+    (path,) = project.root.glob(
+        f"data/08_reporting/sample/cells/{cell.replace('.seed', '/seed')}/metrics.json/*/metrics.json"
+    )
     return json.loads(path.read_text())
 
 

@@ -21,7 +21,7 @@ def test_cells_go_model_by_model_and_baselines_have_one_each():
         ({"models": ("a",), "n_seeds": 1, "baselines": ("a",)}, "must not repeat a name"),
         ({"models": ("a",), "n_seeds": 1, "sweep": Sweep(("a",), (0.1, 0.1))}, "sweep.deltas must not repeat"),
         ({"models": ("a",), "n_seeds": 1, "sweep": Sweep(("a",), (-0.1,))}, "must not be negative"),
-        ({"models": ("a",), "n_seeds": 1, "sweep": Sweep(n_seeds=0)}, "study.sweep.n_seeds must be at least 1"),
+        ({"models": ("a",), "n_seeds": 1, "sweep": Sweep(n_seeds=-1)}, "study.sweep.n_seeds must not be negative"),
     ],
 )
 def test_impossible_grids_are_refused(arguments, message):
@@ -44,6 +44,12 @@ def test_a_sweep_varies_the_study_s_models_under_its_own_seeds():
         ("b_delta_0_01", "b", 0.01),
     ]
     assert study.cells_of("b_delta_0") == study.trained[2:4]
+
+
+def test_without_seeds_there_is_no_sweep():
+    study = Study(models=("a",), n_seeds=1, sweep=Sweep(("a",), (0.0,), n_seeds=0))
+    assert study.trained == (Cell("a", 0),)
+    assert study.variants == ()
 
 
 def test_a_variant_s_name_can_be_a_namespace_and_a_file():

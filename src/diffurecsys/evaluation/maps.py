@@ -1,7 +1,7 @@
 """Representations on the plane: t-SNE and k-means of reconstructed targets, samples and item embeddings.
 
-t-SNE is openTSNE's (Policar, Strazar, Zupan, Journal of Statistical Software 109, 2024): PCA initialisation, exact
-neighbours, gradients by Fourier interpolation. The same points and seed give the same bits.
+t-SNE is openTSNE's (Policar, Strazar, Zupan, Journal of Statistical Software 109, 2024) on one thread, from a PCA. Many
+points have approximate neighbours and gradients. The same points and seed give the same bits.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def map_points(vectors: Vectors, *, perplexity: float = 30.0, seed: int = 0) -> 
         perplexity=min(perplexity, (len(unit) - 1) / 3),
         initialization="pca",
         neighbors="exact" if len(unit) <= 5_000 else "annoy",
+        negative_gradient_method="bh" if len(unit) <= 10_000 else "fft",
         random_state=seed,
         n_jobs=1,
     )
