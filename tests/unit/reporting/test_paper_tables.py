@@ -1,0 +1,65 @@
+"""The study beside the paper's tables."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from diffurecsys.reporting.paper import paper_results
+from diffurecsys.reporting.paper_tables import (
+    agreement,
+    paper_comparison,
+    paper_comparison_table,
+    paper_tests_table,
+    paper_tests_with_printed,
+    training_times,
+    training_times_table,
+)
+
+BEAUTY = paper_results("amazon_beauty")
+
+
+def test_each_number_is_set_beside_the_split_it_lies_closer_to(make_leaderboard):
+    table = paper_comparison(make_leaderboard(), BEAUTY).set_index(["model", "metric"])
+    assert len(table) == 2 * 6  # the paper has no MRR
+    row = table.loc[("diffurec", "HR@10")]
+    assert (row["test"], row["validation"], row["paper"]) == pytest.approx((0.042, 0.084, 0.0790))
+    assert row["validation_difference"] == pytest.approx(0.084 - 0.0790)
+    assert row["closer_to"] == "validation"
+    assert table.loc[("diffurec", "NDCG@5"), "closer_to"] == "test"  # 0.044 and 0.088 against 0.0400
+    assert pd.isna(row["paper_std"])
+
+
+def test_the_counts_are_of_the_table(make_leaderboard):
+    table = paper_comparison(make_leaderboard(), BEAUTY)
+    for sentence, (model, part) in zip(agreement(table), table.groupby("model", sort=False), strict=True):
+        test, validation = ((part["closer_to"] == split).sum() for split in ("test", "validation"))
+        assert sentence.startswith(f"{model}: of 6 numbers")
+        assert f"{test} lie closer to our test scores and {validation} to our validation" in sentence
+
+
+def test_training_times_are_a_ratio_to_the_paper_s(make_leaderboard):
+    table = training_times(make_leaderboard(), BEAUTY).set_index("model")
+    assert table.loc["diffurec", "seconds"] == 110
+    assert table.loc["diffurec", "ratio"] == pytest.approx(8734.22 / 110)
+    alone = training_times(make_leaderboard(), None)
+    assert alone["ratio"].isna().all()
+    assert training_times_table(alone).lines[0].cells[-1] == "–"
+
+
+def test_table_4_stands_under_the_model_it_was_computed_from(study_tables):
+    tests = paper_tests_with_printed(study_tables.paper_tests, BEAUTY)
+    printed = tests[tests["split"] == "test"].iloc[0]
+    assert printed["model"] == "cross_attention"
+    assert printed["paper_t"] == 3.9853  # which Table 4 prints beside DiffuRecSys
+    assert tests[tests["split"] == "validation"]["paper_t"].isna().all()
+    cells = paper_tests_table(tests).lines[0].cells
+    assert cells[-3:] == ("3.985", "0.011", "1.384")
+    unknown = paper_tests_with_printed(study_tables.paper_tests, None)
+    assert unknown["paper_p"].isna().all()
+
+
+def test_the_table_has_a_line_a_number(make_leaderboard):
+    table = paper_comparison_table(paper_comparison(make_leaderboard(), BEAUTY))
+    assert len(table.lines) == 12
+    assert all(len(line.cells) == len(table.columns) for line in table.lines)
