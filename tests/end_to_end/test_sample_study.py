@@ -117,7 +117,7 @@ def test_verdicts_follow_from_the_tables(study):
 
 
 def test_the_control_without_diffusion_is_judged(study):
-    sweep = pd.read_csv(_newest(study, "tables/sweep.csv"))
+    sweep = pd.read_csv(_newest(study, "tables/delta_sweep.csv"))
     assert sorted(sweep["delta"].unique()) == [0, 0.001, 0.01, 0.1, 1]
     controls = sweep[(sweep["delta"] == 0) & (sweep["metric"] == "NDCG@10")]
     assert list(controls["base"]) == ["diffurec", "cross_attention"]

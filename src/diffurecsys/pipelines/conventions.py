@@ -38,7 +38,7 @@ def per_cell(base: Pipeline, cells: Iterable[Cell], *, own: Iterable[str] = ()) 
 def per_model(base: Pipeline, cells: Sequence[Cell], *, own: Mapping[str, Sequence[Cell]]) -> Pipeline:
     """Put a copy of `base`, which sums up one model's cells, into the model's namespace.
 
-    Its outputs leave the namespace as `<model>_<output>`.
+    Its outputs leave the model's namespace as `<model>_<output>`, those of a sweep's variant stay in the sweep's.
 
     Args:
         base: nodes whose inputs from cells are named `<dataset>_<seed>`.
@@ -54,7 +54,7 @@ def per_model(base: Pipeline, cells: Sequence[Cell], *, own: Mapping[str, Sequen
         namespace=first.group,
         inputs={**names, **{name: name for name in shared - parameters}},
         parameters=parameters,
-        outputs={name: f"{first.model}_{name}" for name in base.outputs()},
+        outputs={name: f"{first.group}_{name}" for name in base.outputs()},
     )
 
 

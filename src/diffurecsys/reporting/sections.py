@@ -61,7 +61,7 @@ class StudyTables:
         step_times: what steps take.
         beyond_accuracy: coverage, concentration, popularity.
         variance: where variance comes from.
-        sweep: other δ; empty without sweep.
+        delta_sweep: other δ; empty without sweep.
     """
 
     comparisons: pd.DataFrame
@@ -75,15 +75,17 @@ class StudyTables:
     step_times: pd.DataFrame
     beyond_accuracy: pd.DataFrame
     variance: pd.DataFrame
-    sweep: pd.DataFrame
+    delta_sweep: pd.DataFrame
 
 
 def headline(study: StudyTables) -> list[str]:
     """Return the verdicts that a reader should see first."""
     metric = _declared(study.comparisons)
     found = verdicts.model_verdicts(study.comparisons, metric)
-    if len(study.sweep):
-        control = study.sweep[(study.sweep["delta"] == 0) | (study.sweep["model"] == study.sweep["base"])]
+    if len(study.delta_sweep):
+        control = study.delta_sweep[
+            (study.delta_sweep["delta"] == 0) | (study.delta_sweep["model"] == study.delta_sweep["base"])
+        ]
         found += verdicts.sweep_verdicts(control, metric)
     return found
 
@@ -113,11 +115,11 @@ def study_sections(
     yield _significance(study, paper, models)
     yield _groups(study, models, metric)
     yield _inference(study, models, metric)
-    if len(study.sweep):
+    if len(study.delta_sweep):
         yield Section(
             "What the diffusion contributes",
-            tuple(verdicts.sweep_verdicts(study.sweep, metric)),
-            (study_tables.sweep_table(study.sweep, metric),),
+            tuple(verdicts.sweep_verdicts(study.delta_sweep, metric)),
+            (study_tables.sweep_table(study.delta_sweep, metric),),
             (SWEEP,),
         )
     yield Section(

@@ -197,7 +197,7 @@ def study_tables():
                 for source in ("users", "training seeds")
             ]
         ),
-        sweep=pd.DataFrame(
+        delta_sweep=pd.DataFrame(
             [
                 {"model": model, "base": "diffurec", "delta": delta, "metric": "NDCG@10", "mean": 0.04, "low": 0.03}
                 | {"high": 0.05, "n_users": 1000, "n_seeds": 2, "difference": difference, "diff_low": -0.002}

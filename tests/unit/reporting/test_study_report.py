@@ -38,7 +38,7 @@ def test_every_part_with_numbers_has_a_section(make):
 
 
 def test_without_a_sweep_its_section_is_left_out(make, study_tables):
-    report = make(study=replace(study_tables, sweep=study_tables.sweep.iloc[:0]))
+    report = make(study=replace(study_tables, delta_sweep=study_tables.delta_sweep.iloc[:0]))
     assert [section.title for section in report.sections] == TITLES
     assert not any("noised target" in sentence for sentence in report.verdicts)
 

@@ -86,7 +86,7 @@ def test_intervals_of_the_sweep_are_relative_to_the_configured_model():
 
 
 def test_larger_deltas_are_told_without_a_sum(study_tables):
-    sentences = sweep_verdicts(study_tables.sweep, "NDCG@10")
+    sentences = sweep_verdicts(study_tables.delta_sweep, "NDCG@10")
     assert len(sentences) == 3
     assert sentences[2].startswith("diffurec with δ = 1 instead of δ = 0.001, on NDCG@10: -25.0 %")
 

@@ -40,7 +40,8 @@ def create_pipeline(study: Study) -> Pipeline:
         + per_cell(probe, study.trained, own=["weights"])
         + sum((_summarise(cells) for cells in models), start=Pipeline([]))
         + sum((_map(study.cells_of(model)) for model in study.models), start=Pipeline([]))
-        + _tabulate(study, names)
+        + _tabulate(study)
+        + _sweep(study)
     )
 
 
@@ -121,31 +122,42 @@ def _map(cells: tuple[Cell, ...]) -> Pipeline:
     return per_model(base, cells, own={"weights": cells[:1]})
 
 
-def _tabulate(study: Study, names: tuple[str, ...]) -> Pipeline:
+def _tabulate(study: Study) -> Pipeline:
     """Put the probes of all models side by side."""
     return pipeline(
         [
             node(
                 tabulate_probes,
-                inputs=["params:study", *(f"{name}_probes" for name in names)],
+                inputs=["params:study", *(f"{name}_probes" for name in study.models)],
                 outputs=list(SUMMARIES),
                 name="tabulate_probes",
                 tags=ALWAYS,
-            ),
+            )
+        ]
+    )
+
+
+def _sweep(study: Study) -> Pipeline:
+    """Set the models of the sweep beside their variants inside the sweep's namespace."""
+    swept = [name for name in study.models if name in study.sweep.models]
+    names = [*swept, *(cell.model for cell in study.variants)]
+    parameters = ["params:study", "params:model", "params:evaluation", "params:significance"]
+    kinds = ("ranks", "probes")
+    base = pipeline(
+        [
             node(
                 tabulate_sweep,
-                inputs=[
-                    "params:study",
-                    "params:model",
-                    "params:evaluation",
-                    "params:significance",
-                    "probe_comparisons",
-                    "spread",
-                    *(f"{name}_ranks" for name in names),
-                ],
-                outputs="sweep",
+                inputs=[*parameters, *(f"{name}_{kind}" for kind in kinds for name in names)],
+                outputs="delta_sweep",
                 name="tabulate_sweep",
                 tags=ALWAYS,
-            ),
+            )
         ]
+    )
+    return pipeline(
+        base,
+        namespace="sweep",
+        inputs={f"{name}_{kind}" for name in swept for kind in kinds},
+        parameters=set(parameters),
+        outputs={"delta_sweep"},
     )

@@ -158,11 +158,13 @@ def summarise_probes(
 
 
 def tabulate_probes(study: StudyParameters, *summaries: Probes) -> tuple[pd.DataFrame, ...]:
-    """Put the summaries of all models and of the sweep's variants side by side, one table for each of `SUMMARIES`."""
-    names = (*study.models, *(cell.model for cell in study.variants))
+    """Put the summaries of all models side by side, one table for each of `SUMMARIES`."""
     return tuple(
         pd.concat(
-            [pd.DataFrame(part[table]).assign(**{MODEL: name}) for name, part in zip(names, summaries, strict=True)],
+            [
+                pd.DataFrame(part[table]).assign(**{MODEL: name})
+                for name, part in zip(study.models, summaries, strict=True)
+            ],
             ignore_index=True,
         )
         for table in SUMMARIES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -29,49 +30,42 @@ def tabulate_sweep(
     model: ModelParameters,
     evaluation: EvaluationParameters,
     significance: SignificanceParameters,
-    probe_comparisons: pd.DataFrame,
-    spread: pd.DataFrame,
-    *ranks: pd.DataFrame,
+    *tables: Any,  # noqa: ANN401 - ranks, then probes, of the swept models and of the variants
 ) -> pd.DataFrame:
     """Set every model of the sweep beside its variants: accuracy, spread of samples, gain from more reverse steps.
 
     Returns:
         One row a model or variant and metric; differences are to the model with the configured δ. Empty without sweep.
     """
-    variants = study.variants
-    if not variants:
+    if not study.variants:
         return pd.DataFrame(columns=COLUMNS)
-    names = (*study.models, *(cell.model for cell in variants))
-    scores = {
-        name: read_scores(name, table, TEST, evaluation.cutoffs) for name, table in zip(names, ranks, strict=True)
-    }
-    swept = [name for name in study.models if name in study.sweep.models]
+    settings = [(name, name, model.delta) for name in study.models if name in study.sweep.models]
+    settings += [(cell.model, cell.architecture, float(cell.delta or 0)) for cell in study.variants]
+    ranks, probes = tables[: len(settings)], tables[len(settings) :]
+    scores = [
+        read_scores(name, table, TEST, evaluation.cutoffs) for (name, _, _), table in zip(settings, ranks, strict=True)
+    ]
     compared = compare_models(
-        [scores[name] for name in (*swept, *(cell.model for cell in variants))],
-        pairs=[(cell.model, cell.architecture) for cell in variants],
+        scores,
+        pairs=[(name, base) for name, base, _ in settings if name != base],
         n_resamples=significance.n_resamples,
         confidence=significance.confidence,
         seed=significance.seed,
     )
     differences = {(row[MODEL], row[METRIC]): row for row in records(compared)}
-    settings: list[tuple[str, str, float | None]] = [(name, name, model.delta) for name in swept]
-    settings += [(cell.model, cell.architecture, cell.delta) for cell in variants]
-    overlaps = spread[spread["measure"] == "rank_biased_overlap"].set_index(MODEL)["mean"]
-    gains = _most_steps(probe_comparisons)
     rows = []
-    for name, base, delta in settings:
-        for metric in (metric for metric in scores[name].values if "@" in metric):
-            interval = mean_interval(scores[name].values[metric], significance.confidence)
-            gain = gains.get((name, metric), {})
+    for (name, base, delta), score, probe in zip(settings, scores, probes, strict=True):
+        (overlap,) = (row["mean"] for row in probe["spread"] if row["measure"] == "rank_biased_overlap")
+        gains = _most_steps(probe["probe_comparisons"])
+        for metric in (metric for metric in score.values if "@" in metric):
+            interval = mean_interval(score.values[metric], significance.confidence)
             rows.append(
                 {
                     **{"model": name, "base": base, "delta": delta, "metric": metric},
-                    **{key: getattr(interval, key) for key in ("mean", "low", "high", "n_users", "n_seeds")},
+                    **asdict(interval),
                     **(_difference(differences[name, metric]) if name != base else {}),
-                    "overlap": overlaps[name],
-                    "gain_steps": gain.get("relative_difference"),
-                    "gain_low": gain.get("relative_low"),
-                    "gain_high": gain.get("relative_high"),
+                    "overlap": overlap,
+                    **gains.get(metric, {}),
                 }
             )
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -83,8 +77,9 @@ def _difference(row: dict[str, Any]) -> dict[str, Any]:
     return {names.get(key, key): row[key] for key in wanted}
 
 
-def _most_steps(probe_comparisons: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return what the most reverse steps gain over the fewest, by model and metric."""
-    steps = probe_comparisons[probe_comparisons[KIND] == STEPS]
-    rows = records(steps[steps[LEVEL] == steps[LEVEL].max()])
-    return {(row[MODEL], row[METRIC]): row for row in rows}
+def _most_steps(comparisons: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what the most reverse steps gain over the fewest, by metric."""
+    steps = [row for row in comparisons if row[KIND] == STEPS]
+    most = max((row[LEVEL] for row in steps), default=0)
+    names = {"gain_steps": "relative_difference", "gain_low": "relative_low", "gain_high": "relative_high"}
+    return {row[METRIC]: {new: row[old] for new, old in names.items()} for row in steps if row[LEVEL] == most}

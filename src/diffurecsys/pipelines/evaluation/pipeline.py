@@ -82,24 +82,22 @@ def _leaderboard(study: Study) -> Pipeline:
 
 
 def _collect(cells: Sequence[Cell]) -> Pipeline:
-    """Collect metrics and ranks of a model's cells inside the model's namespace."""
+    """Collect ranks and, but for the sweep's variants, metrics of a model's cells inside the model's namespace."""
     keys = [cell.seed for cell in cells]
-    base = pipeline(
-        [
-            node(
-                collect_results,
-                inputs=[f"metrics_{key}" for key in keys],
-                outputs="results",
-                name="collect_results",
-                tags=ALWAYS,
-            ),
-            node(
-                collect_ranks,
-                inputs=[f"{split}_{key}" for key in keys for split in RANKS],
-                outputs="ranks",
-                name="collect_ranks",
-                tags=ALWAYS,
-            ),
-        ]
+    ranks = node(
+        collect_ranks,
+        inputs=[f"{split}_{key}" for key in keys for split in RANKS],
+        outputs="ranks",
+        name="collect_ranks",
+        tags=ALWAYS,
     )
-    return per_model(base, cells, own={"metrics": cells, **dict.fromkeys(RANKS, cells)})
+    if cells[0].base is not None:
+        return per_model(pipeline([ranks]), cells, own=dict.fromkeys(RANKS, cells))
+    results = node(
+        collect_results,
+        inputs=[f"metrics_{key}" for key in keys],
+        outputs="results",
+        name="collect_results",
+        tags=ALWAYS,
+    )
+    return per_model(pipeline([ranks, results]), cells, own={"metrics": cells, **dict.fromkeys(RANKS, cells)})

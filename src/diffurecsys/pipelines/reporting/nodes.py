@@ -127,7 +127,7 @@ def _draw(
         "sample_maps_figure": draw_sample_maps(by_kind["sample_map"]),
         "item_maps_figure": draw_item_maps(by_kind["item_map"]),
     }
-    return {**figures, "sweep_figure": draw_sweep(tables.sweep)} if len(tables.sweep) else figures
+    return {**figures, "sweep_figure": draw_sweep(tables.delta_sweep)} if len(tables.delta_sweep) else figures
 
 
 def _histories(results: list[Results]) -> dict[tuple[str, int], pd.DataFrame]:
