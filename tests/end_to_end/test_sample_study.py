@@ -78,8 +78,8 @@ def test_the_report_draws_what_it_says_without_a_request_or_an_error(study):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         for path in pages:
-            for scheme in ("light", "dark"):
-                page = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 900})
+            for scheme, width in (("light", 1280), ("dark", 1280), ("light", 400)):
+                page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
                 trouble, requested = [], []
                 page.on("console", lambda message, trouble=trouble: trouble.append(message.text))
                 page.on("pageerror", lambda error, trouble=trouble: trouble.append(str(error)))
@@ -87,7 +87,7 @@ def test_the_report_draws_what_it_says_without_a_request_or_an_error(study):
                 page.goto(path.as_uri())
                 assert [url for url in requested if not url.startswith("data:")] == [path.as_uri()]
                 assert trouble == []
-                assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
                 if path == pages[0]:
                     drawn = page.locator("figure svg").evaluate_all("all => all.map(one => one.getBBox().width)")
                     assert len(drawn) == 10
