@@ -43,12 +43,14 @@ class StudyParameters(Study):
     sweep: SweepParameters = Field(default_factory=SweepParameters)
 
     def __post_init__(self) -> None:
-        """Refuse names that no registry knows.
+        """Refuse names that no registry knows, and a study without anything to compare.
 
         Raises:
-            ValueError: naming the unknown model or baseline and the known ones.
+            ValueError: naming the unknown model or baseline and the known ones, or what is missing.
         """
         super().__post_init__()
+        if len(self.models) + len(self.baselines) < 2:
+            raise ValueError("study.models and study.baselines name one ranker in all: a study compares at least two")
         for kind, names, known in (
             ("models", self.models, MODELS),
             ("baselines", self.baselines, BASELINES),

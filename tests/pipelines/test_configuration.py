@@ -69,6 +69,7 @@ def test_without_an_experiment_the_sample_runs(shared_project):
         ({"model": {"width": "wide"}}, r"model\.width: .*integer.* \(got 'wide'\)"),
         ({"model": {"width": 30, "heads": 4}}, r"model\.width must be even and a multiple of model\.heads"),
         ({"study": {"models": ["difurec"]}}, r"study\.models names 'difurec', which is none of diffurec, "),
+        ({"study": {"models": ["diffurec"], "baselines": []}}, r"study\.models and study\.baselines name one ranker"),
         ({"study": {"n_seeds": 0}}, r"study\.n_seeds must be at least 1, got 0"),
         ({"study": {"sweep": {"models": ["difurec"]}}}, r"study\.sweep\.models names 'difurec', which is none of"),
         ({"study": {"sweep": {"deltas": [-1]}}}, r"study\.sweep\.deltas must not be negative"),
