@@ -29,6 +29,7 @@ from diffurecsys.evaluation.significance.scores import ModelScores
 from diffurecsys.evaluation.significance.variance import variance_components
 
 ALL = "all"  # the group of all users
+AVERAGED = "ensemble averaged over training seeds"
 
 
 def summarise_inference(
@@ -93,7 +94,7 @@ def compare_levels(
     Returns:
         The columns of `compare_models` less the models' names, and kind, level, reference_kind, reference_level: every
         number of steps or ensemble size against the smallest, and ensembles over training seeds against those over as
-        many sampling seeds. Holm's correction is over the model's whole table.
+        many sampling seeds, averaged over the trained models: with one ensemble to compare, only users count there. Holm's correction is over the model's whole table.
     """
     levels = {
         **{(kind, level): ranks for kind in (STEPS, ENSEMBLE) for level, ranks in _by_level(probed, kind).items()},
@@ -102,12 +103,16 @@ def compare_levels(
     names = {key: f"{key[0]} {key[1]}" for key in levels}
     smallest = {kind: min(level for other, level in levels if other == kind) for kind, _ in levels}
     pairs = [((kind, level), (kind, smallest[kind])) for kind, level in levels if level > smallest[kind]]
-    pairs += [((kind, level), (ENSEMBLE, level)) for kind, level in levels if kind == TRAINING_SEEDS]
-    pairs = [(one, other) for one, other in pairs if other in levels]
     scores = [
         ModelScores(names[key], tuple(range(len(ranks))), metric_values(ranks, cutoffs))
         for key, ranks in levels.items()
     ]
+    for kind, level in [key for key in levels if key[0] == TRAINING_SEEDS and (ENSEMBLE, key[1]) in levels]:
+        by_seed = metric_values(levels[ENSEMBLE, level], cutoffs)
+        averaged = {metric: values.mean(axis=0, keepdims=True) for metric, values in by_seed.items()}
+        names[AVERAGED, level] = f"{AVERAGED} {level}"
+        scores.append(ModelScores(names[AVERAGED, level], (0,), averaged))
+        pairs.append(((kind, level), (AVERAGED, level)))
     table = compare_models(
         scores,
         pairs=[(names[one], names[other]) for one, other in pairs],
@@ -117,7 +122,7 @@ def compare_levels(
     )
     for position, (column, name) in enumerate(((MODEL, ""), (REFERENCE, "reference_"))):
         parts = table[column].str.rsplit(" ", n=1, expand=True)
-        table.insert(2 * position, f"{name}{KIND}", parts[0])
+        table.insert(2 * position, f"{name}{KIND}", parts[0].replace(AVERAGED, ENSEMBLE))
         table.insert(2 * position + 1, f"{name}{LEVEL}", parts[1].astype("int64"))
     return table.drop(columns=[MODEL, REFERENCE])
 

@@ -92,6 +92,11 @@ def test_levels_are_compared_with_the_smallest_and_ensembles_with_each_other(pro
     ]
     assert steps["difference"] == pytest.approx(np.mean(expected[:2]) - np.mean(expected[2:]))
     assert steps["p_t"] < 0.05
+    trained = table[(table["kind"] == TRAINING_SEEDS) & (table["reference_kind"] == ENSEMBLE)]
+    assert (trained["n_seeds"] == 1).all()
+    hits = (ranks_of(ensembles, TRAINING_SEEDS, 1) <= 10).mean()
+    sampled = np.mean([(ranks_of(one, ENSEMBLE, 1) <= 10).mean() for one in probed])
+    assert trained[trained["metric"] == "HR@10"]["difference"].item() == pytest.approx(hits - sampled)
     same = table[table["kind"] == ENSEMBLE]
     assert (same["p_t"] == 1).all()
 

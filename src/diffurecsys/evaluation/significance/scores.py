@@ -57,6 +57,11 @@ def user_scores(model: str, ranks_by_seed: Mapping[int, Ranks], cutoffs: Sequenc
     )
 
 
+def first_seeds(scores: ModelScores, count: int) -> ModelScores:
+    """Return the scores under the first `count` training seeds."""
+    return ModelScores(scores.model, scores.seeds[:count], {name: part[:count] for name, part in scores.values.items()})
+
+
 def choose_pairs(scores: Sequence[ModelScores], pairs: Pairs | None) -> Pairs:
     """Check that what is to be compared can be; None stands for all pairs, (later, earlier).
 

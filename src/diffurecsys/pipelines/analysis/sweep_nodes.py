@@ -12,6 +12,7 @@ from diffurecsys.evaluation.inference import KIND, LEVEL, STEPS
 from diffurecsys.evaluation.leaderboard import METRIC, MODEL, TEST
 from diffurecsys.evaluation.significance.comparison import compare_models
 from diffurecsys.evaluation.significance.intervals import mean_interval
+from diffurecsys.evaluation.significance.scores import first_seeds
 from diffurecsys.pipelines.tables import read_scores, records
 
 COLUMNS = [
@@ -45,8 +46,9 @@ def tabulate_sweep(
     scores = [
         read_scores(name, table, TEST, evaluation.cutoffs) for (name, _, _), table in zip(settings, ranks, strict=True)
     ]
+    paired = [first_seeds(score, study.sweep.n_seeds) for score in scores]  # a variant of one seed is no baseline
     compared = compare_models(
-        scores,
+        paired,
         pairs=[(name, base) for name, base, _ in settings if name != base],
         n_resamples=significance.n_resamples,
         confidence=significance.confidence,

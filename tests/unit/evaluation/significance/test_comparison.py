@@ -12,7 +12,7 @@ from diffurecsys.evaluation.significance.comparison import compare_models
 from diffurecsys.evaluation.significance.crossed import crossed_mean
 from diffurecsys.evaluation.significance.intervals import mean_interval
 from diffurecsys.evaluation.significance.resampling import draw_exchanges, draw_seed_weights
-from diffurecsys.evaluation.significance.scores import ModelScores, user_scores
+from diffurecsys.evaluation.significance.scores import ModelScores, first_seeds, user_scores
 
 
 def scores(model, values, metric="m"):
@@ -154,6 +154,13 @@ def test_user_scores_want_the_same_users_in_every_seed():
         user_scores("a", {0: ranks([3, 4]), 1: ranks([4, 3])}, (1,))
     with pytest.raises(ValueError, match="evaluate it first"):
         user_scores("a", {}, (1,))
+
+
+def test_first_seeds_are_the_first(rng):
+    values = rng.random((4, 6))
+    found = first_seeds(scores("a", values), 2)
+    assert found.seeds == (0, 1)
+    assert (found.values["m"] == values[:2]).all()
 
 
 def test_seed_weights_have_the_variance_of_a_mean(rng):
