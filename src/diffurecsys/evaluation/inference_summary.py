@@ -94,7 +94,8 @@ def compare_levels(
     Returns:
         The columns of `compare_models` less the models' names, and kind, level, reference_kind, reference_level: every
         number of steps or ensemble size against the smallest, and ensembles over training seeds against those over as
-        many sampling seeds, averaged over the trained models: with one ensemble to compare, only users count there. Holm's correction is over the model's whole table.
+        many sampling seeds, averaged over the trained models: with one ensemble to compare, only users count there.
+        Holm's correction is over the model's whole table.
     """
     levels = {
         **{(kind, level): ranks for kind in (STEPS, ENSEMBLE) for level, ranks in _by_level(probed, kind).items()},

@@ -48,7 +48,7 @@ def compare_models(
     """Compare models pair by pair on every metric.
 
     Seed s of one model is paired with seed s of the other. A model with one seed is taken for a ranker that draws
-    nothing and compared with each seed of the other; of models with different numbers of seeds the first ones are taken.
+    nothing and compared with each seed of the other; of different numbers of seeds the first ones are taken.
 
     Args:
         scores: all models, of the same users.
