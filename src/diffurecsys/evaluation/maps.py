@@ -6,6 +6,8 @@ points have approximate neighbours and gradients. The same points and seed give 
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -14,6 +16,8 @@ from sklearn.cluster import KMeans
 
 from diffurecsys import columns
 from diffurecsys.evaluation.inference import SAMPLE
+
+logging.getLogger("openTSNE").setLevel(logging.WARNING)  # it informs of its defaults on every map
 
 X = "x"
 Y = "y"
