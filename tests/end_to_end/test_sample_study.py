@@ -126,7 +126,7 @@ def test_the_control_without_diffusion_is_judged(study):
 
 
 def test_tables_agree_with_the_ranks(study):
-    ranks = pd.read_parquet(_newest(study, "../../07_model_output/sample/models/diffurec_ranks.parquet"))
+    ranks = pd.read_parquet(_newest(study, "models/diffurec_ranks.parquet"))
     scores = pd.read_csv(_newest(study, "tables/group_scores.csv"))
     mine = scores[(scores["model"] == "diffurec") & (scores["metric"] == "HR@10")].set_index("group")
     test = ranks[ranks["split"] == "test"]
