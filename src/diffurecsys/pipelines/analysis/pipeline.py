@@ -142,7 +142,7 @@ def _sweep(study: Study) -> Pipeline:
     swept = [name for name in study.models if name in study.sweep.models]
     names = [*swept, *(cell.model for cell in study.variants)]
     parameters = ["params:study", "params:model", "params:evaluation", "params:significance"]
-    kinds = ("ranks", "probes")
+    kinds = ("ranks", "probes", "results")
     base = pipeline(
         [
             node(

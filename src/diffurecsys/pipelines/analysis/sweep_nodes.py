@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,7 @@ COLUMNS = [
     "metric",
     *("mean", "low", "high", "n_users", "n_seeds"),
     *("difference", "diff_low", "diff_high", "relative_difference", "p_holm", "family_size"),
-    *("overlap", "gain_steps", "gain_low", "gain_high"),
+    *("overlap", "gain_steps", "gain_low", "gain_high", "training_seconds"),
 ]
 
 
@@ -31,7 +32,7 @@ def tabulate_sweep(
     model: ModelParameters,
     evaluation: EvaluationParameters,
     significance: SignificanceParameters,
-    *tables: Any,  # noqa: ANN401 - ranks, then probes, of the swept models and of the variants
+    *tables: Any,  # noqa: ANN401 - ranks, then probes, then results, of the swept models and of the variants
 ) -> pd.DataFrame:
     """Set every model of the sweep beside its variants: accuracy, spread of samples, gain from more reverse steps.
 
@@ -42,7 +43,8 @@ def tabulate_sweep(
         return pd.DataFrame(columns=COLUMNS)
     settings = [(name, name, model.delta) for name in study.models if name in study.sweep.models]
     settings += [(cell.model, cell.architecture, float(cell.delta or 0)) for cell in study.variants]
-    ranks, probes = tables[: len(settings)], tables[len(settings) :]
+    n = len(settings)
+    ranks, probes, results = tables[:n], tables[n : 2 * n], tables[2 * n :]
     scores = [
         read_scores(name, table, TEST, evaluation.cutoffs) for (name, _, _), table in zip(settings, ranks, strict=True)
     ]
@@ -56,7 +58,7 @@ def tabulate_sweep(
     )
     differences = {(row[MODEL], row[METRIC]): row for row in records(compared)}
     rows = []
-    for (name, base, delta), score, probe in zip(settings, scores, probes, strict=True):
+    for (name, base, delta), score, probe, cells in zip(settings, scores, probes, results, strict=True):
         (overlap,) = (row["mean"] for row in probe["spread"] if row["measure"] == "rank_biased_overlap")
         gains = _most_steps(probe["probe_comparisons"])
         for metric in (metric for metric in score.values if "@" in metric):
@@ -68,6 +70,7 @@ def tabulate_sweep(
                     **(_difference(differences[name, metric]) if name != base else {}),
                     "overlap": overlap,
                     **gains.get(metric, {}),
+                    "training_seconds": fmean(cell["training_seconds"] for cell in cells),
                 }
             )
     return pd.DataFrame(rows, columns=COLUMNS)

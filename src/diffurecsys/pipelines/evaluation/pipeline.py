@@ -82,7 +82,7 @@ def _leaderboard(study: Study) -> Pipeline:
 
 
 def _collect(cells: Sequence[Cell]) -> Pipeline:
-    """Collect ranks and, but for the sweep's variants, metrics of a model's cells inside the model's namespace."""
+    """Collect ranks and metrics of a model's cells inside the model's namespace."""
     keys = [cell.seed for cell in cells]
     ranks = node(
         collect_ranks,
@@ -91,8 +91,6 @@ def _collect(cells: Sequence[Cell]) -> Pipeline:
         name="collect_ranks",
         tags=ALWAYS,
     )
-    if cells[0].base is not None:
-        return per_model(pipeline([ranks]), cells, own=dict.fromkeys(RANKS, cells))
     results = node(
         collect_results,
         inputs=[f"metrics_{key}" for key in keys],
