@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from diffurecsys.models.config import ModelConfig
 from diffurecsys.models.diffurec import Block
-from diffurecsys.models.layers import NORM_EPS, CrossAttention, Dropout
+from diffurecsys.models.dropout import Dropout
+from diffurecsys.models.layers import NORM_EPS, CrossAttention
 from diffurecsys.models.segments import Segments
 
 
@@ -28,8 +29,7 @@ class CrossAttentionBlock(Block):
     def cross(self, x: Tensor, noised: Tensor, segments: Segments, generator: torch.Generator | None) -> Tensor:
         """Add what the noised target finds in the history; all `[tokens, width]`."""
         found = self.cross_attention(noised, self.cross_norm(x), segments)
-        added: Tensor = x + self.dropout(found, generator)
-        return added
+        return self.dropout.add(x, found, generator)
 
 
 class CrossAttentionDenoiser(nn.Module):

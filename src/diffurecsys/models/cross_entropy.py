@@ -35,22 +35,20 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
         rows = max(1, min(len(x), CHUNK_BYTES // (4 * len(items))))
         scores = x.new_empty((rows, len(items)))
         x_grad, items_grad = torch.empty_like(x), torch.zeros_like(items)
-        total = x.new_zeros(())
+        total, share = x.new_zeros(()), 1 / len(x)
         for begin in range(0, len(x), rows):
             part, target = x[begin : begin + rows], targets[begin : begin + rows, None]
             chunk = torch.mm(part, items.T, out=scores[: len(part)])
-            largest = chunk.amax(dim=1, keepdim=True)
-            chunk.sub_(largest)
-            total -= chunk.gather(1, target).sum()
-            norm = chunk.exp_().sum(dim=1, keepdim=True)
-            total += norm.log().sum()
+            total += (chunk.amax(dim=1) - chunk.gather(1, target)[:, 0]).sum()
+            torch.softmax(chunk, dim=1, out=chunk)
+            total -= chunk.amax(dim=1).log().sum()  # the largest score less its log-probability is log Σ exp
             # gradient of the mean: (softmax - one-hot) / batch
-            chunk.div_(norm * len(x))
-            chunk.scatter_add_(1, target, chunk.new_full((len(part), 1), -1 / len(x)))
-            torch.mm(chunk, items, out=x_grad[begin : begin + rows])
-            items_grad.addmm_(chunk.T, part)
+            chunk.scatter_add_(1, target, chunk.new_full((len(part), 1), -1.0))
+            gradient = x_grad[begin : begin + rows]
+            torch.addmm(gradient, chunk, items, beta=0, alpha=share, out=gradient)
+            items_grad.addmm_(chunk.T, part, alpha=share)
         ctx.save_for_backward(x_grad, items_grad)
-        return total / len(x)
+        return total * share
 
     @staticmethod
     @once_differentiable

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from diffurecsys.models.config import ModelConfig
-from diffurecsys.models.layers import NORM_EPS, Dropout, FeedForward, SelfAttention
+from diffurecsys.models.dropout import Dropout
+from diffurecsys.models.feed_forward import FeedForward
+from diffurecsys.models.layers import NORM_EPS, SelfAttention
 from diffurecsys.models.segments import Segments
 
 
@@ -32,9 +34,9 @@ class Block(nn.Module):
         """Map `[tokens, width]` to `[tokens, width]`, or to `[batch, width]` at the last positions alone."""
         attended = self.attention(self.attention_norm(x), segments, last_only=last_only)
         if last_only:
-            x = x[segments.last]
-        x = x + self.dropout(attended, generator)
-        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x), generator), generator)
+            x = x.index_select(0, segments.last)
+        x = self.dropout.add(x, attended, generator)
+        x = self.dropout.add(x, self.feed_forward(self.feed_forward_norm(x), generator), generator)
         out: Tensor = self.dropout(x, generator)
         return out
 

@@ -1,4 +1,4 @@
-"""Building blocks on packed tokens: dropout, attention, feed-forward and step embedding."""
+"""Building blocks on packed tokens: attention and step embedding."""
 
 from __future__ import annotations
 
@@ -8,28 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffurecsys.models.segments import Segments, attention
+from diffurecsys.models.attention import attention
+from diffurecsys.models.segments import Segments
 
 NORM_EPS = 1e-12  # the published code's; matters only for constant rows
-
-
-class Dropout(nn.Module):
-    """Inverted dropout whose mask comes from an explicit generator; the rate is exact to 2^-16."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Zero elements with probability `rate` and rescale the rest; the identity in evaluation."""
-        if not self.training or self.rate == 0:
-            return x
-        # 16 random bits decide one element: four elements for each 64-bit draw
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device)
-        bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: x.numel()].view(x.shape)
-        dropped = round(self.rate * 2**16)
-        mask = torch.where(bits >= dropped - 2**15, 2**16 / (2**16 - dropped), 0.0)
-        return x * mask.to(x.dtype)
 
 
 class SelfAttention(nn.Module):
@@ -53,14 +35,11 @@ class SelfAttention(nn.Module):
             `[tokens, width]`, or `[batch, width]` for the last positions.
         """
         width = x.shape[-1]
-        if last_only:
-            weight, bias = self.query_key_value.weight, self.query_key_value.bias
-            query = F.linear(x[segments.last], weight[:width], bias[:width])
-            key, value = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
-        else:
-            query, key, value = self.query_key_value(x).chunk(3, dim=-1)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in (query, key, value))
-        attended: Tensor = self.output(attention(query, key, value, segments).flatten(-2))
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        asking = x.index_select(0, segments.last) if last_only else x
+        query = F.linear(asking, weight[:width], bias[:width])
+        key_value = F.linear(x, weight[width:], bias[width:])
+        attended: Tensor = self.output(attention(query, key_value, segments, self.heads))
         return attended
 
 
@@ -76,26 +55,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, query_from: Tensor, context: Tensor, segments: Segments) -> Tensor:
         """Attend from `query_from` over `context`, both `[tokens, width]`, within each sequence."""
-        key, value = self.key_value(context).chunk(2, dim=-1)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in (self.query(query_from), key, value))
-        attended: Tensor = self.output(attention(query, key, value, segments).flatten(-2))
+        attended: Tensor = self.output(attention(self.query(query_from), self.key_value(context), segments, self.heads))
         return attended
-
-
-class FeedForward(nn.Module):
-    """Two linear maps with a tanh-approximated GELU between (the published code's; the paper says ReLU)."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.inner = nn.Linear(width, 4 * width)
-        self.outer = nn.Linear(4 * width, width)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Map `[tokens, width]` to `[tokens, width]`."""
-        hidden = F.gelu(self.inner(x), approximate="tanh")
-        mapped: Tensor = self.outer(self.dropout(hidden, generator))
-        return mapped
 
 
 class StepEmbedding(nn.Module):

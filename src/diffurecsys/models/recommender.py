@@ -11,7 +11,8 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.diffusion import GaussianDiffusion, make_betas, sample_ddpm
 from diffurecsys.models.config import ModelConfig
 from diffurecsys.models.cross_entropy import catalogue_cross_entropy
-from diffurecsys.models.layers import NORM_EPS, Dropout, StepEmbedding
+from diffurecsys.models.dropout import Dropout
+from diffurecsys.models.layers import NORM_EPS, StepEmbedding
 from diffurecsys.models.segments import Segments
 
 
@@ -139,4 +140,4 @@ def scale_noised_target(weight: Tensor, target: Tensor, segments: Segments) -> T
         target: `[batch, width]`, x_s + d_s.
         segments: the borders between histories.
     """
-    return weight * target[segments.sequence]
+    return weight * target.index_select(0, segments.sequence)

@@ -1,16 +1,13 @@
-"""How a packed batch divides into sequences, and attention that never crosses their borders."""
+"""How a packed batch divides into sequences, and these into few groups that dense operations can take at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from diffurecsys.data.packing import PackedBatch
 
@@ -53,6 +50,20 @@ class Bucket:
         return cls(
             count, tokens, longest, slot.to(device), source.flatten().to(device), occupied[:, None, None].to(device)
         )
+
+    def spread(self, x: Tensor) -> Tensor:
+        """Lay `[tokens, …]` out over the places, `[count * length, …]`."""
+        return x if self.source is None else x.index_select(0, self.source)
+
+    def spread_zeros(self, x: Tensor) -> Tensor:
+        """Lay `[tokens, …]` out over the places, with zeros where a place is empty."""
+        if self.slot is None:
+            return x
+        return x.new_zeros((self.count * self.length, *x.shape[1:])).index_copy_(0, self.slot, x)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Take `[tokens, …]` from the places, `[count * length, …]`."""
+        return x if self.slot is None else x.index_select(0, self.slot)
 
 
 @dataclass(frozen=True)
@@ -101,77 +112,3 @@ class Segments:
     def ones(self) -> Tensor:
         """int32 `[batch + 1]`: offsets of one query a sequence."""
         return torch.arange(len(self.lengths) + 1, device=self.offsets.device, dtype=torch.int32)
-
-
-def attention(query: Tensor, key: Tensor, value: Tensor, segments: Segments) -> Tensor:
-    """Softmax attention of every token over all tokens of its own sequence.
-
-    Args:
-        query: `[tokens, heads, head_dim]`; or one query a sequence, `[batch, heads, head_dim]`.
-        key: `[tokens, heads, head_dim]`.
-        value: `[tokens, heads, head_dim]`.
-        segments: the borders between sequences.
-
-    Returns:
-        Like `query`. On CUDA in half precision one variable-length FlashAttention call; elsewhere a few dense calls,
-        each for sequences of one or nearly one length.
-    """
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        return _flash_attention(query, key, value, segments)
-    return _bucket_attention(query, key, value, segments)
-
-
-def _flash_attention(query: Tensor, key: Tensor, value: Tensor, segments: Segments) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    longest = segments.lengths[-1]
-    one_each = len(query) == len(segments.lengths) != len(key)
-    query_offsets, longest_query = (segments.ones, 1) if one_each else (segments.offsets, longest)
-    attended = varlen_attn(query, key, value, query_offsets, segments.offsets, longest_query, longest)
-    assert isinstance(attended, Tensor)  # it adds auxiliary outputs only when asked
-    return attended
-
-
-def _bucket_attention(query: Tensor, key: Tensor, value: Tensor, segments: Segments) -> Tensor:
-    one_each = len(query) == len(segments.lengths) != len(key)
-    buckets = segments.buckets
-    token_counts = [bucket.tokens for bucket in buckets]
-    query_counts = [bucket.count for bucket in buckets] if one_each else token_counts
-    parts = [
-        _attend_in_bucket(bucket, q, k, v, one_each=one_each)
-        for bucket, q, k, v in zip(
-            buckets, query.split(query_counts), key.split(token_counts), value.split(token_counts), strict=True
-        )
-    ]
-    return torch.cat(parts)
-
-
-def _attend_in_bucket(bucket: Bucket, query: Tensor, key: Tensor, value: Tensor, *, one_each: bool) -> Tensor:
-    if bucket.length == 1:  # softmax over one key
-        return value
-
-    def dense(x: Tensor, *, spread: bool = True) -> Tensor:
-        if spread and bucket.source is not None:
-            x = _Spread.apply(x, bucket.source, bucket.slot)
-        return x.view(bucket.count, -1, *x.shape[1:]).transpose(1, 2)  # (count, heads, length or 1, head_dim)
-
-    attended = F.scaled_dot_product_attention(
-        dense(query, spread=not one_each), dense(key), dense(value), attn_mask=bucket.occupied
-    )
-    attended = attended.transpose(1, 2).flatten(0, 1)  # (places, heads, head_dim)
-    return attended if one_each or bucket.slot is None else attended[bucket.slot]
-
-
-class _Spread(torch.autograd.Function):
-    """Copy tokens to their places; empty places hold copies that nothing depends on, so no gradient comes back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, source: Tensor, slot: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.save_for_backward(slot)
-        return x.index_select(0, source)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        (slot,) = ctx.saved_tensors
-        return grad.index_select(0, slot), None, None

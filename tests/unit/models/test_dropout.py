@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffurecsys.models.layers import Dropout
+from diffurecsys.models.dropout import Dropout
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.9])
@@ -38,3 +38,11 @@ def test_gradients_pass_where_values_do():
     out = Dropout(0.4)(x, torch.Generator().manual_seed(0))
     out.sum().backward()
     assert torch.equal(x.grad, out.detach())
+
+
+def test_adds_a_branch_as_dropout_and_sum_do():
+    x, branch = torch.randn(2, 30, 20).unbind()
+    layer = Dropout(0.3)
+    seeds = [torch.Generator().manual_seed(4) for _ in range(2)]
+    torch.testing.assert_close(layer.add(x, branch, seeds[0]), x + layer(branch, seeds[1]))
+    assert torch.equal(layer.eval().add(x, branch, None), x + branch)
