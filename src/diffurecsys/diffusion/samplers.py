@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor
 
 from diffurecsys.diffusion.gaussian import GaussianDiffusion
+
+Sampler = Literal["ddpm", "ddim"]
 
 
 def sample_ddpm(
@@ -35,3 +38,25 @@ def sample_ddpm(
         if std > 0:
             x = x + std * noise()
     return x
+
+
+def sample_ddim(process: GaussianDiffusion, denoise: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
+    """Run the deterministic sampler through every step of `process`: DDIM's Eq. 12 with σ = 0.
+
+    The noise that x̂_0 implies is kept from step to step instead of being drawn anew. Source: Song, Meng, Ermon,
+    "Denoising Diffusion Implicit Models", ICLR 2021.
+
+    Args:
+        process: the steps to walk back through; fewer of them with `process.strided(steps)`.
+        denoise: `(x_s, step of the trained process) -> x̂_0`.
+        x: x_T, `[batch, width]`, standard normal.
+
+    Returns:
+        x̂_0 of the last step.
+    """
+    for step in reversed(range(1, len(process))):
+        x_0 = denoise(x, int(process.steps[step]))
+        here, before = float(process.alpha_bar[step]), float(process.alpha_bar[step - 1])
+        noise = (x - here**0.5 * x_0) / (1 - here) ** 0.5
+        x = before**0.5 * x_0 + (1 - before) ** 0.5 * noise
+    return denoise(x, int(process.steps[0]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diffurecsys.diffusion.gaussian import ReverseVariance
+from diffurecsys.diffusion.samplers import Sampler
 from diffurecsys.diffusion.schedules import SCHEDULES
 
 
@@ -25,7 +26,8 @@ class ModelConfig:
         delta: λ ~ N(delta, delta), the weight of the noised target at every history position; 0 removes it.
         offset: δ_c of the offset noise N(0.1 δ_c, I), Eq. 17; only variants with offset noise read it.
         offset_per_sample: draw the offset once per example from N(0, (0.1 δ_c)²) instead of keeping it constant.
-        reverse_variance: of the reverse process, `posterior` (β̃, the paper's Eq. 22) or `beta` (the published code).
+        sampler: of the reverse process, `ddpm` (ancestral, the paper's) or `ddim` (deterministic after the first draw).
+        reverse_variance: of `ddpm`, `posterior` (β̃, the paper's Eq. 22) or `beta` (the published code).
     """
 
     width: int = 128
@@ -39,6 +41,7 @@ class ModelConfig:
     delta: float = 0.001
     offset: float = 1.0
     offset_per_sample: bool = False
+    sampler: Sampler = "ddpm"
     reverse_variance: ReverseVariance = "posterior"
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from diffurecsys.data.packing import PackedBatch
-from diffurecsys.diffusion import GaussianDiffusion, make_betas, sample_ddpm
+from diffurecsys.diffusion import GaussianDiffusion, make_betas, sample_ddim, sample_ddpm
 from diffurecsys.models.config import ModelConfig
 from diffurecsys.models.cross_entropy import catalogue_cross_entropy
 from diffurecsys.models.dropout import Dropout
@@ -105,6 +105,8 @@ class DiffusionRecommender(nn.Module):
             return predicted.float()
 
         process = self.process.strided(reverse_steps or len(self.process))
+        if self.config.sampler == "ddim":
+            return sample_ddim(process, denoise, noise())
         return sample_ddpm(process, denoise, noise(), noise)
 
     def embed_history(self, items: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffurecsys.diffusion import GaussianDiffusion, make_betas, sample_ddpm
+from diffurecsys.diffusion import GaussianDiffusion, make_betas, sample_ddim, sample_ddpm
 
 BETAS = make_betas("truncated_linear", 32)
 
@@ -97,3 +97,22 @@ def test_sampling_with_the_exact_denoiser_of_a_gaussian_draws_from_it():
     sampled = sample_ddpm(process, denoise, noise(), noise)
     assert float(sampled.mean()) == pytest.approx(mean, abs=0.05)
     assert 0.2 < float(sampled.std()) < 0.55  # predicting x_0 by its mean loses some spread in 32 coarse steps
+
+
+@pytest.mark.parametrize("steps", [1, 4, 32])
+def test_ddim_with_a_perfect_denoiser_returns_the_truth(steps):
+    truth, process = torch.randn(5, 3), GaussianDiffusion(BETAS).strided(steps)
+    assert torch.equal(sample_ddim(process, lambda _x, _step: truth, torch.randn(5, 3)), truth)
+
+
+def test_ddim_follows_the_exact_flow_of_a_gaussian_target():
+    # x_0 ~ N(0, v): E[x_0 | x_s] is linear, and the deterministic flow scales x_T by the ratio of deviations
+    process, variance = GaussianDiffusion(make_betas("linear", 4000)), 0.25
+    marginal = process.alpha_bar * variance + 1 - process.alpha_bar
+
+    def denoise(x, step):
+        return float(process.alpha_bar[step].sqrt() * variance / marginal[step]) * x
+
+    x_t = torch.randn(1000, 1, dtype=torch.float64)
+    expected = x_t * float((variance / marginal[-1]).sqrt())
+    torch.testing.assert_close(sample_ddim(process, denoise, x_t), expected, rtol=0.01, atol=1e-6)

@@ -135,6 +135,16 @@ def test_few_reverse_steps_are_possible_and_too_many_refused(name):
         model.score(batch, generator(), 9)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_deterministic_sampler_draws_other_scores_of_the_same_shape(name):
+    model = make(name, delta=0.5, sampler="ddim").eval()
+    batch = pack_histories([[1, 2, 3], [4, 5]])
+    scores = model.score(batch, generator(), 4)
+    assert scores.shape == (2, N_ITEMS)
+    assert torch.equal(scores, model.score(batch, generator(), 4))
+    assert not torch.equal(scores, make(name, delta=0.5).eval().score(batch, generator(), 4))
+
+
 def test_an_unknown_model_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match="unknown model 'sasrec'; choose one of diffurec, cross_attention"):
         make("sasrec")

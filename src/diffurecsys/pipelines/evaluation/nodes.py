@@ -34,7 +34,7 @@ from diffurecsys.reporting.paper import paper_results
 from diffurecsys.reporting.tables import wide_table
 from diffurecsys.study import Cell
 from diffurecsys.training import derive_generator
-from diffurecsys.training.device import resolve_device
+from diffurecsys.training.device import keep_freed_memory, resolve_device
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ def rank_with_model(
     store = read_store(sequences, item_vocabulary)
     split = read_split(train_examples, validation_examples, test_examples)
     model = weights.build(resolve_device(evaluation.device))
+    keep_freed_memory()
 
     def score(batch: PackedBatch, generator: torch.Generator) -> Tensor:
         return model.score(batch, generator, evaluation.reverse_steps)
