@@ -20,6 +20,7 @@ from diffurecsys.data.store import leave_one_out
 from diffurecsys.models import MODELS, ModelConfig, build_model
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
+from flops import forward_flops
 from padded import PaddedDiffuRec
 
 Step = Callable[[PackedBatch], None]
@@ -93,16 +94,25 @@ def main() -> None:
     speed = {
         name: median(len(b) / t for b, t in zip(batches[1:], times, strict=True)) for name, times in seconds.items()
     }
+    limit = matmul_flops(device, 8192, config.width)
     write_json(
         args.out,
         {
-            "command": f"python benchmarks/training_throughput.py --experiment {args.experiment}",
+            "command": f"python benchmarks/training_throughput.py --experiment {args.experiment} "
+            f"--length {args.length} --batch-size {args.batch_size}",
             "machine": describe_machine(device),
             "setting": {"length": args.length, "batch_size": args.batch_size, "items": store.n_items, **vars(config)},
             "tokens_per_step": median(len(batch.items) for batch in batches[1:]),
-            "matmul_gflops": matmul_flops(device, 8192, config.width) / 1e9,
+            "matmul_gflops": limit / 1e9,
             "seconds_per_step": seconds,
             "examples_per_second": speed,
+            "share_of_matmul_limit": {
+                name: median(
+                    3 * forward_flops(name, config, batch, store.n_items) / t / limit
+                    for batch, t in zip(batches[1:], seconds[name], strict=True)
+                )
+                for name in MODELS
+            },
             "speed_up_over_padded": {
                 name: median(p / t for p, t in zip(seconds["padded"], seconds[name], strict=True)) for name in MODELS
             },

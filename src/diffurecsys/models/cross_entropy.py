@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 CHUNK_BYTES = 16 << 20  # of scores at a time: near the size of a processor's cache, small beside the model
+MIN_ROWS = 128  # … but enough rows that reading a large catalogue pays: 512 MB of scores for a million items
 
 
 def catalogue_cross_entropy(x: Tensor, items: Tensor, targets: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def catalogue_cross_entropy(x: Tensor, items: Tensor, targets: Tensor) -> Tensor
 class _CatalogueCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, items: Tensor, targets: Tensor) -> Tensor:  # noqa: ANN401
-        rows = max(1, min(len(x), CHUNK_BYTES // (4 * len(items))))
+        rows = min(len(x), max(MIN_ROWS, CHUNK_BYTES // (4 * len(items))))
         scores = x.new_empty((rows, len(items)))
         x_grad, items_grad = torch.empty_like(x), torch.zeros_like(items)
         total, share = x.new_zeros(()), 1 / len(x)
@@ -54,4 +55,6 @@ class _CatalogueCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
         x_grad, items_grad = ctx.saved_tensors
+        if float(grad) == 1:  # as training has it: a million items' gradient is not copied
+            return x_grad, items_grad, None
         return x_grad * grad, items_grad * grad, None

@@ -1,0 +1,90 @@
+"""Users scored a second by number of reverse steps, on every n-th batch of an experiment's test users.
+
+python benchmarks/evaluation_throughput.py --experiment beauty --out docs/results/evaluation_throughput.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from common import describe_machine, load_store, matmul_flops, synchronise, write_json
+from diffurecsys.data.packing import Packer
+from diffurecsys.data.store import leave_one_out
+from diffurecsys.models import MODELS, ModelConfig, build_model
+from diffurecsys.training import derive_generator
+from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
+from flops import forward_flops
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default="beauty")
+    parser.add_argument("--length", type=int, default=100)
+    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--every", type=int, default=8, help="take every n-th batch; 1 is all users")
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 4, 32])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+
+    device, config = resolve_device(args.device), ModelConfig()
+    keep_freed_memory()
+    store = load_store(args.experiment)
+    test = leave_one_out(store, max_length=args.length).test
+    in_order = Packer(store, test, device).batches(torch.argsort(test.lengths, stable=True), args.batch_size)
+    batches = [batch for number, (batch, _) in enumerate(in_order) if number % args.every == 0]
+    users = sum(len(batch) for batch in batches)
+    models = {
+        name: build_model(name, store.n_items, config, derive_generator(0, "weights")).to(device).eval()
+        for name in MODELS
+    }
+    noise = derive_generator(0, "noise", device)
+
+    def score_all(name: str, steps: int) -> float:
+        synchronise(device)
+        began = time.perf_counter()
+        with torch.inference_mode(), autocast(device, "auto"):
+            for batch in batches:
+                models[name].score(batch, noise, steps)
+        synchronise(device)
+        return time.perf_counter() - began
+
+    seconds: dict[str, dict[int, list[float]]] = {name: {steps: [] for steps in args.steps} for name in MODELS}
+    limits = []
+    for number in range(args.rounds + 1):
+        limits.append(matmul_flops(device, 8192, config.width))
+        for name in MODELS:
+            for steps in args.steps if number else [1]:  # the first round warms up
+                taken = score_all(name, steps)
+                if number:
+                    seconds[name][steps].append(taken)
+
+    def flops(name: str, steps: int) -> float:
+        return sum(forward_flops(name, config, batch, store.n_items, steps) for batch in batches)
+
+    limit = median(limits)
+    write_json(
+        args.out,
+        {
+            "command": f"python benchmarks/evaluation_throughput.py --experiment {args.experiment} "
+            f"--length {args.length} --every {args.every}",
+            "machine": describe_machine(device),
+            "setting": {"length": args.length, "items": store.n_items, "users": users, **vars(config)},
+            "matmul_gflops": limit / 1e9,
+            "users_per_second": {n: {s: users / median(t) for s, t in by.items()} for n, by in seconds.items()},
+            "share_of_matmul_limit": {
+                n: {s: flops(n, s) / median(t) / limit for s, t in by.items()} for n, by in seconds.items()
+            },
+            "users_per_second_at_the_limit": {n: {s: users * limit / flops(n, s) for s in args.steps} for n in MODELS},
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Time and peak memory of training steps with the full softmax over a large catalogue, on random histories.
+
+python benchmarks/large_catalogue.py --items 1000000 --out docs/results/large_catalogue.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from pathlib import Path
+
+import torch
+
+from common import describe_machine, synchronise, write_json
+from diffurecsys.data.packing import Packer
+from diffurecsys.data.store import Examples, SequenceStore
+from diffurecsys.models import ModelConfig, build_model
+from diffurecsys.training import derive_generator
+from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--batch-size", type=int, default=1024)
+    parser.add_argument("--length", type=int, default=9, help="of every history")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--model", default="diffurec")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+
+    device = resolve_device(args.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    draw = derive_generator(0, "data")
+    span = args.length + 1
+    items = torch.randint(args.items, (args.batch_size * span,), generator=draw, dtype=torch.int32)
+    starts = torch.arange(args.batch_size) * span
+    store = SequenceStore(items, torch.arange(args.batch_size + 1) * span, args.items)
+    batch, _ = Packer(store, Examples(starts, starts + args.length), device).pack(torch.arange(args.batch_size))
+    model = build_model(args.model, args.items, ModelConfig(), derive_generator(0, "weights")).to(device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
+    noise, seconds = derive_generator(0, "noise", device), []
+    for _ in range(args.steps):
+        synchronise(device)
+        began = time.perf_counter()
+        optimiser.zero_grad(set_to_none=True)
+        with autocast(device, "auto"):
+            loss = model.loss(batch, noise)
+        loss.backward()
+        optimiser.step()
+        synchronise(device)
+        seconds.append(time.perf_counter() - began)
+    on_host = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    write_json(
+        args.out,
+        {
+            "command": f"python benchmarks/large_catalogue.py --items {args.items}",
+            "machine": describe_machine(device),
+            "set_up": {name: getattr(args, name) for name in ("items", "batch_size", "length", "model")},
+            "seconds_per_step": seconds,
+            "peak_memory_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else on_host,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
