@@ -19,17 +19,13 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array
 
 from diffurecsys import columns
+from diffurecsys.models import ModelConfig
+from diffurecsys.models.weights import load_weights
 from diffurecsys.study import Cell
 
 MODEL_CODE = Path(__file__).with_name("mlflow_model.py")
 METRICS_A_BATCH = 1000  # MLflow's limit
 MODEL_REQUIREMENTS = ["diffurecsys", "torch", "safetensors", "pyarrow"]  # named here: inferring them takes a minute
-
-MODEL_SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(Array(DataType.string), "history")]),
-    outputs=Schema([ColSpec(Array(DataType.string))]),
-    params=ParamSchema([ParamSpec("k", DataType.long, 10)]),
-)
 
 
 @dataclass(frozen=True)
@@ -97,8 +93,23 @@ def log_training(run_id: str, trained: TrainedCell) -> None:
             python_model=str(MODEL_CODE),
             artifacts={"weights": str(trained.weights), "item_vocabulary": str(trained.item_vocabulary)},
             pip_requirements=MODEL_REQUIREMENTS,
-            signature=MODEL_SIGNATURE,
+            signature=model_signature(load_weights(trained.weights).config),
         )
+
+
+def model_signature(config: ModelConfig) -> ModelSignature:
+    """Say what a served model takes and gives, with defaults that suit this configuration."""
+    return ModelSignature(
+        inputs=Schema([ColSpec(Array(DataType.string), "history")]),
+        outputs=Schema([ColSpec(Array(DataType.string))]),
+        params=ParamSchema(
+            [
+                ParamSpec("k", DataType.long, 10),
+                ParamSpec("reverse_steps", DataType.long, config.serving_steps),
+                ParamSpec("exclude_history", DataType.boolean, False),
+            ]
+        ),
+    )
 
 
 def log_evaluation(run_id: str, metrics: Mapping[str, Any]) -> None:

@@ -128,6 +128,11 @@ def test_the_logged_model_recommends_known_items(tracked):
     assert set(ten) <= set(vocabulary)
     (three,) = model.predict(_histories([*vocabulary[:3], "never seen"]), params={"k": 3})
     assert three == ten[:3]
+    others, again = model.predict(
+        _histories(vocabulary[:2], vocabulary[:3]), params={"k": 1000, "reverse_steps": 32, "exclude_history": True}
+    )
+    assert set(others) == set(vocabulary) - set(vocabulary[:2])
+    assert set(again) == set(vocabulary) - set(vocabulary[:3])
     with pytest.raises(ValueError, match="none of the history's items"):
         model.predict(_histories(["never seen"]))
 

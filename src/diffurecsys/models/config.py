@@ -66,3 +66,12 @@ class ModelConfig:
             raise ValueError(f"model.delta must not be negative, got {self.delta}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"model.schedule must be one of {', '.join(sorted(SCHEDULES))}, got {self.schedule!r}")
+
+    @property
+    def serving_steps(self) -> int:
+        """Reverse steps below which recommendations get worse: with a small δ the first prediction is the last.
+
+        Chosen from `docs/results/reverse_steps.json` (Amazon Beauty): up to δ = 0.01 one step lost nothing, at
+        δ = 0.1 it lost 3 % of NDCG@10 and eight steps nothing.
+        """
+        return 1 if self.delta <= 0.01 else min(8, self.diffusion_steps)

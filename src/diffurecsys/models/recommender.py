@@ -13,7 +13,9 @@ from diffurecsys.models.config import ModelConfig
 from diffurecsys.models.cross_entropy import catalogue_cross_entropy
 from diffurecsys.models.dropout import Dropout
 from diffurecsys.models.layers import NORM_EPS, StepEmbedding
+from diffurecsys.models.sampled_softmax import NegativeSampler, sampled_cross_entropy
 from diffurecsys.models.segments import Segments
+from diffurecsys.models.top_items import TopItems, top_items
 
 
 class Denoiser(Protocol):
@@ -63,8 +65,14 @@ class DiffusionRecommender(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.items.weight, std=self.config.embedding_std, generator=generator)
 
-    def loss(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
-        """Cross-entropy of the target over the whole catalogue at one uniformly drawn step (Eq. 25)."""
+    def loss(self, batch: PackedBatch, generator: torch.Generator, negatives: NegativeSampler | None = None) -> Tensor:
+        """Cross-entropy of the target over the whole catalogue at one uniformly drawn step (Eq. 25).
+
+        Args:
+            batch: histories and targets.
+            generator: for steps, noise, dropout and negatives.
+            negatives: compare with these samples in place of the whole catalogue.
+        """
         segments = Segments.of(batch)
         history = self.embed_history(batch.items, generator)
         x_0 = self.items(batch.targets)
@@ -72,7 +80,12 @@ class DiffusionRecommender(nn.Module):
         x_s = self.process.diffuse(x_0, step, self._training_noise(x_0, generator))
         noised = self._noised_target(x_s, step, segments, generator)
         predicted = self.denoiser(history, noised, segments, generator)
-        return catalogue_cross_entropy(predicted, self.items.weight, batch.targets)
+        if negatives is None:
+            return catalogue_cross_entropy(predicted, self.items.weight, batch.targets)
+        drawn = negatives.draw(generator)
+        return sampled_cross_entropy(
+            predicted, self.items.weight, batch.targets, drawn, negatives.log_expected.index_select(0, drawn)
+        )
 
     def score(self, batch: PackedBatch, generator: torch.Generator, reverse_steps: int | None = None) -> Tensor:
         """Score the whole catalogue for every history (Eq. 24-26).
@@ -88,6 +101,29 @@ class DiffusionRecommender(nn.Module):
         predicted = self.predict(batch, generator, reverse_steps)
         with torch.autocast(predicted.device.type, enabled=False):
             return predicted @ self.items.weight.float().T
+
+    def recommend(
+        self,
+        batch: PackedBatch,
+        generator: torch.Generator,
+        k: int,
+        *,
+        reverse_steps: int | None = None,
+        exclude_history: bool = False,
+    ) -> TopItems:
+        """Find the k best items for every history, without scores of the whole catalogue at once.
+
+        Args:
+            batch: the histories.
+            generator: for the reverse process and λ.
+            k: how many items; at most the catalogue.
+            reverse_steps: how many of the T steps to walk; None is all of them.
+            exclude_history: recommend no item of the history itself.
+        """
+        predicted = self.predict(batch, generator, reverse_steps)
+        excluded = (Segments.of(batch).sequence, batch.items) if exclude_history else None
+        with torch.autocast(predicted.device.type, enabled=False):
+            return top_items(predicted, self.items.weight.float(), k, excluded)
 
     def predict(self, batch: PackedBatch, generator: torch.Generator, reverse_steps: int | None = None) -> Tensor:
         """Reconstruct the target's representation x_0, float32 `[batch, width]`, by the reverse process."""

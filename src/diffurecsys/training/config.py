@@ -19,6 +19,10 @@ class TrainingConfig:
         weight_decay: Adam's L2 penalty.
         lr_decay_epoch: from this epoch on (and again after as many) the rate is multiplied by `lr_decay` (StepLR).
         lr_decay: that factor.
+        negatives: compare each target with this many sampled items, the same for the whole batch, in place of the
+            whole catalogue (the paper's loss): for catalogues of hundreds of thousands of items. None is the catalogue.
+        negatives_power: they are drawn in proportion to training popularity to this power, and the loss corrects for
+            it; 0 draws uniformly.
         clip_norm: largest gradient norm; None leaves gradients alone.
         validate_every: epochs between validations on NDCG@10.
         validation_steps: reverse steps used in validation.
@@ -34,6 +38,8 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     lr_decay_epoch: int = 30
     lr_decay: float = 0.1
+    negatives: int | None = None
+    negatives_power: float = 0.75
     clip_norm: float | None = None
     validate_every: int = 1
     validation_steps: int = 1
@@ -49,7 +55,7 @@ class TrainingConfig:
             ValueError: naming the parameter, its value and what is allowed.
         """
         at_least_one = ("epochs", "batch_size", "lr_decay_epoch", "validate_every", "validation_steps", "patience")
-        for name in (*at_least_one, "checkpoint_every"):
+        for name in (*at_least_one, "checkpoint_every", "negatives"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"training.{name} must be at least 1, got {value}")
@@ -57,7 +63,8 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"training.{name} must be positive, got {value}")
-        if self.weight_decay < 0:
-            raise ValueError(f"training.weight_decay must not be negative, got {self.weight_decay}")
+        for name in ("weight_decay", "negatives_power"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")
         if self.precision not in get_args(Precision):
             raise ValueError(f"training.precision must be one of {get_args(Precision)}, got {self.precision!r}")

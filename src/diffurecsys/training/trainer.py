@@ -17,6 +17,7 @@ from diffurecsys.data.store import SequenceStore, Split
 from diffurecsys.errors import DataError, UserError
 from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.evaluation.ranks import rank_targets, training_popularity
+from diffurecsys.models.sampled_softmax import NegativeSampler
 from diffurecsys.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from diffurecsys.training.config import TrainingConfig
 from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
@@ -37,8 +38,8 @@ class Trainable(Protocol):
 
     config: object
 
-    def loss(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
-        """Return the scalar training loss."""
+    def loss(self, batch: PackedBatch, generator: torch.Generator, negatives: NegativeSampler | None = None) -> Tensor:
+        """Return the scalar training loss, against the whole catalogue or against samples of it."""
         ...
 
     def score(self, batch: PackedBatch, generator: torch.Generator, reverse_steps: int | None = None) -> Tensor:
@@ -106,6 +107,9 @@ class _Run:
         self.store, self.split = store, split
         self.packer = Packer(store, split.train, self.device)
         self.popularity = training_popularity(store, split.train)
+        self.negatives = None
+        if config.negatives is not None:
+            self.negatives = NegativeSampler.of(self.popularity, config.negatives, config.negatives_power, self.device)
         self.model = model.to(self.device)
         self.optimiser = torch.optim.Adam(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -165,7 +169,7 @@ class _Run:
     def _step(self, batch: PackedBatch) -> Tensor:
         self.optimiser.zero_grad(set_to_none=True)
         with autocast(self.device, self.config.precision):
-            loss: Tensor = self.model.loss(batch, self.noise)
+            loss: Tensor = self.model.loss(batch, self.noise, self.negatives)
         loss.backward()
         if self.config.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)

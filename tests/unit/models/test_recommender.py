@@ -148,3 +148,8 @@ def test_the_deterministic_sampler_draws_other_scores_of_the_same_shape(name):
 def test_an_unknown_model_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match="unknown model 'sasrec'; choose one of diffurec, cross_attention"):
         make("sasrec")
+
+
+@pytest.mark.parametrize(("delta", "steps", "expected"), [(0.001, 32, 1), (0.01, 32, 1), (0.1, 32, 8), (1, 4, 4)])
+def test_serving_walks_more_steps_where_the_noised_target_counts(delta, steps, expected):
+    assert ModelConfig(delta=delta, diffusion_steps=steps).serving_steps == expected

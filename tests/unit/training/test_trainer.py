@@ -43,6 +43,27 @@ def test_learns(name):
     assert result.history[result.best_epoch - 1].validation["NDCG@10"] == best
 
 
+def test_learns_from_sampled_negatives():
+    result = run(epochs=30, negatives=16)
+    assert max(record.validation["NDCG@10"] for record in result.history) > 0.8
+    assert same(result.state, run(epochs=30, negatives=16).state)
+
+
+def test_a_run_with_sampled_negatives_resumes_to_the_same_bits(tmp_path):
+    whole = run(epochs=4, negatives=16)
+
+    def stop(record):
+        if record.epoch == 2:
+            raise KeyboardInterrupt
+
+    # the second epoch's checkpoint is not yet written when the callback stops the run
+    with pytest.raises(KeyboardInterrupt):
+        run(epochs=4, negatives=16, checkpoint_path=tmp_path / "run.pt", on_epoch=stop)
+    resumed = run(epochs=4, negatives=16, checkpoint_path=tmp_path / "run.pt")
+    assert resumed.resumed_from == 1
+    assert same(whole.state, resumed.state)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_same_seed_same_bits_other_seed_other_weights(name):
     one, again, other = run(name, 0), run(name, 0), run(name, 1)

@@ -1,0 +1,104 @@
+"""What fewer reverse steps lose, with both samplers: test users ranked by trained models of one experiment.
+
+python benchmarks/reverse_steps.py --experiment beauty-small --length 50 data/06_models/beauty-small/*/*/*.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import describe_machine, load_store, write_json
+from diffurecsys.data.store import Examples, leave_one_out
+from diffurecsys.evaluation.inference import choose_users
+from diffurecsys.evaluation.ranks import rank_targets, training_popularity
+from diffurecsys.models.weights import ModelWeights, load_weights
+from diffurecsys.training import derive_generator
+from diffurecsys.training.device import keep_freed_memory, resolve_device
+
+SAMPLERS = ("ddpm", "ddim")
+
+
+def ndcg(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NDCG@10 of every user."""
+    gain: NDArray[np.float64] = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0)
+    return gain
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", nargs="+", type=Path, help="weights of the models; seeds of one model are averaged")
+    parser.add_argument("--experiment", default="beauty")
+    parser.add_argument("--length", type=int, default=100)
+    parser.add_argument("--users", type=int, default=6000)
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+
+    keep_freed_memory()
+    store, device = load_store(args.experiment), resolve_device(args.device)
+    split = leave_one_out(store, max_length=args.length)
+    chosen = choose_users(len(split.test), args.users, seed=0)
+    users = Examples(split.test.start[chosen], split.test.end[chosen])
+    popularity = training_popularity(store, split.train)
+
+    def gains(weights: ModelWeights, sampler: str, steps: int, seed: int) -> NDArray[np.float64]:
+        model = replace(weights, config=replace(weights.config, sampler=sampler)).build(device)
+        found = rank_targets(
+            lambda batch, generator: model.score(batch, generator, steps),
+            store,
+            users,
+            generator=derive_generator(seed, f"{sampler} {steps}", device),
+            popularity=popularity,
+            device=device,
+        )
+        return ndcg(found.rank)
+
+    models: dict[str, list[ModelWeights]] = defaultdict(list)
+    for path in args.weights:
+        weights = load_weights(path)
+        models[f"{weights.model}, delta {weights.config.delta:g}"].append(weights)
+    results: list[dict[str, Any]] = []
+    for name, seeds in models.items():
+        full = max(args.steps)
+        reference = None
+        for sampler in SAMPLERS:
+            for steps in sorted(args.steps, reverse=True):
+                gain = np.mean([gains(weights, sampler, steps, seed) for seed, weights in enumerate(seeds)], axis=0)
+                reference = gain if reference is None else reference
+                difference = gain - reference
+                results.append(
+                    {
+                        "model": name,
+                        "seeds": len(seeds),
+                        "sampler": sampler,
+                        "steps": steps,
+                        "NDCG@10": gain.mean(),
+                        f"less ddpm {full}": difference.mean(),
+                        "95 % interval": 1.96 * difference.std(ddof=1) / len(difference) ** 0.5,
+                    }
+                )
+                print(json.dumps(results[-1]), flush=True)
+    write_json(
+        args.out,
+        {
+            "command": f"python benchmarks/reverse_steps.py --experiment {args.experiment} --length {args.length} "
+            f"--users {args.users} ({len(args.weights)} weights)",
+            "machine": describe_machine(device),
+            "experiment": args.experiment,
+            "users": len(users),
+            "results": results,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

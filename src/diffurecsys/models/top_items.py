@@ -1,0 +1,66 @@
+"""The best items for each history, found block by block: batch x catalogue scores never exist at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK_SCORES = 1 << 22  # scores held at once: 16 MB
+
+
+@dataclass(frozen=True)
+class TopItems:
+    """Recommendations, best first.
+
+    Attributes:
+        items: int64 `[batch, k]`; among equal scores the item with the smaller number comes first.
+        scores: float32 `[batch, k]`; minus infinity where fewer than k items were left to recommend.
+    """
+
+    items: Tensor
+    scores: Tensor
+
+
+def top_items(x: Tensor, items: Tensor, k: int, excluded: tuple[Tensor, Tensor] | None = None) -> TopItems:
+    """Find the k items with the largest inner products.
+
+    Args:
+        x: float32 `[batch, width]`.
+        items: float32 `[n_items, width]`.
+        k: how many; at most the catalogue.
+        excluded: rows and items, int64 `[pairs]` each, that may not be recommended.
+
+    Raises:
+        ValueError: k is not within 1 … n_items.
+    """
+    n_items = len(items)
+    if not 1 <= k <= n_items:
+        raise ValueError(f"k must lie in 1 … {n_items} (the catalogue), got {k}")
+    block = max(k, BLOCK_SCORES // max(1, len(x)))
+    scores = x.new_empty((len(x), 0))
+    found = torch.empty((len(x), 0), dtype=torch.int64, device=x.device)
+    for begin in range(0, n_items, block):
+        part = x @ items[begin : begin + block].T
+        if excluded is not None:
+            rows, banned = excluded
+            here = (banned >= begin) & (banned < begin + block)
+            part[rows[here], banned[here] - begin] = float("-inf")
+        number = torch.arange(begin, begin + part.shape[1], device=x.device).expand_as(part)
+        part, number = _best(part, number, k)
+        scores, found = _best(torch.cat([scores, part], dim=1), torch.cat([found, number], dim=1), k)
+    return TopItems(found, scores)
+
+
+def _best(scores: Tensor, number: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Keep each row's k largest scores in descending order; of equal ones those that stand first."""
+    if k < scores.shape[1]:
+        value, place = scores.topk(k + 1, dim=1)
+        place = place[:, :k].sort(dim=1).values
+        undecided = (value[:, -1] == value[:, -2]).nonzero()[:, 0]  # topk keeps any of several equal scores
+        if len(undecided):
+            place[undecided] = scores[undecided].sort(dim=1, descending=True, stable=True).indices[:, :k].sort().values
+        scores, number = scores.gather(1, place), number.gather(1, place)
+    order = scores.sort(dim=1, descending=True, stable=True).indices
+    return scores.gather(1, order), number.gather(1, order)
