@@ -12,10 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 
-from diffurecsys.data.sequences import to_store
 from diffurecsys.data.store import SequenceStore
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -23,6 +21,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 def load_store(experiment: str) -> SequenceStore:
     """Load an experiment's preprocessed sequences."""
+    import pyarrow.parquet as pq  # machines with a GPU may have PyTorch and NumPy alone: see gpu_check.py
+
+    from diffurecsys.data.sequences import to_store
+
     folder = PROJECT / "data" / "03_primary" / experiment
     if not (folder / "sequences.parquet").exists():
         sys.exit(
@@ -53,8 +55,13 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def matmul_flops(device: torch.device, rows: int, width: int) -> float:
-    """Rate of `[rows, width] @ [width, 4 width]` products in FLOP/s: the limit of a network of this width."""
-    a, b = torch.randn(rows, width, device=device), torch.randn(width, 4 * width, device=device)
+    """Rate of `[rows, width] @ [width, 4 width]` products in FLOP/s: the limit of a network of this width.
+
+    In the type that training computes in: bfloat16 on CUDA, else float32.
+    """
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    a = torch.randn(rows, width, device=device, dtype=dtype)
+    b = torch.randn(width, 4 * width, device=device, dtype=dtype)
     best, repeats = float("inf"), 20
     for _ in range(8):
         synchronise(device)
@@ -64,6 +71,19 @@ def matmul_flops(device: torch.device, rows: int, width: int) -> float:
         synchronise(device)
         best = min(best, (time.perf_counter() - began) / repeats)
     return 2 * rows * width * 4 * width / best
+
+
+def memory_bandwidth(device: torch.device) -> float:
+    """Bytes a second of copying a large tensor, read and written: the limit of everything element by element."""
+    source = torch.ones(64 << 20, device=device)
+    target, best = torch.empty_like(source), float("inf")
+    for _ in range(6):
+        synchronise(device)
+        began = time.perf_counter()
+        target.copy_(source)
+        synchronise(device)
+        best = min(best, time.perf_counter() - began)
+    return 2 * source.nbytes / best
 
 
 def synchronise(device: torch.device) -> None:

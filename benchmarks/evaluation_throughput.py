@@ -12,7 +12,7 @@ from statistics import median
 
 import torch
 
-from common import describe_machine, load_store, matmul_flops, synchronise, write_json
+from common import describe_machine, load_store, matmul_flops, memory_bandwidth, synchronise, write_json
 from diffurecsys.data.packing import Packer
 from diffurecsys.data.store import leave_one_out
 from diffurecsys.models import MODELS, ModelConfig, build_model
@@ -77,6 +77,7 @@ def main() -> None:
             "machine": describe_machine(device),
             "setting": {"length": args.length, "items": store.n_items, "users": users, **vars(config)},
             "matmul_gflops": limit / 1e9,
+            "memory_gigabytes_per_second": memory_bandwidth(device) / 1e9,
             "users_per_second": {n: {s: users / median(t) for s, t in by.items()} for n, by in seconds.items()},
             "share_of_matmul_limit": {
                 n: {s: flops(n, s) / median(t) / limit for s, t in by.items()} for n, by in seconds.items()

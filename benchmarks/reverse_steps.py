@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from common import describe_machine, load_store, write_json
 from diffurecsys.data.store import Examples, leave_one_out
+from diffurecsys.diffusion.samplers import Sampler
 from diffurecsys.evaluation.inference import choose_users
 from diffurecsys.evaluation.ranks import rank_targets, training_popularity
 from diffurecsys.models.weights import ModelWeights, load_weights
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import keep_freed_memory, resolve_device
 
-SAMPLERS = ("ddpm", "ddim")
+SAMPLERS: tuple[Sampler, ...] = ("ddpm", "ddim")
 
 
 def ndcg(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -50,7 +51,7 @@ def main() -> None:
     users = Examples(split.test.start[chosen], split.test.end[chosen])
     popularity = training_popularity(store, split.train)
 
-    def gains(weights: ModelWeights, sampler: str, steps: int, seed: int) -> NDArray[np.float64]:
+    def gains(weights: ModelWeights, sampler: Sampler, steps: int, seed: int) -> NDArray[np.float64]:
         model = replace(weights, config=replace(weights.config, sampler=sampler)).build(device)
         found = rank_targets(
             lambda batch, generator: model.score(batch, generator, steps),

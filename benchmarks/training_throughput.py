@@ -14,7 +14,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from common import describe_machine, load_store, matmul_flops, synchronise, write_json
+from common import describe_machine, load_store, matmul_flops, memory_bandwidth, synchronise, write_json
 from diffurecsys.data.packing import PackedBatch, Packer
 from diffurecsys.data.store import leave_one_out
 from diffurecsys.models import MODELS, ModelConfig, build_model
@@ -104,8 +104,13 @@ def main() -> None:
             "setting": {"length": args.length, "batch_size": args.batch_size, "items": store.n_items, **vars(config)},
             "tokens_per_step": median(len(batch.items) for batch in batches[1:]),
             "matmul_gflops": limit / 1e9,
+            "memory_gigabytes_per_second": memory_bandwidth(device) / 1e9,
             "seconds_per_step": seconds,
             "examples_per_second": speed,
+            "tokens_per_second": {
+                name: median(len(b.items) / t for b, t in zip(batches[1:], seconds[name], strict=True))
+                for name in steps
+            },
             "share_of_matmul_limit": {
                 name: median(
                     3 * forward_flops(name, config, batch, store.n_items) / t / limit
