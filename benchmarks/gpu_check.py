@@ -215,8 +215,10 @@ def measure_evaluation(job: Job) -> dict[str, float]:
     return found
 
 
-def measure_compiled(job: Job) -> dict[str, float]:
+def measure_compiled(job: Job) -> dict[str, float] | str:
     """Milliseconds of a step as it is and with the denoiser compiled for any number of tokens, in turn."""
+    if job.device.type != "cuda":
+        return "no CUDA device"
     store = job.store(job.datasets[0])
     _, plain = _stepper(job, store, "diffurec")
     other, compiled = _stepper(job, store, "diffurec")
@@ -402,6 +404,8 @@ def main() -> None:
         sizes, items = {"length": 20, "batch_size": 32, "steps": 2, "epochs": 1}, 2000
     job = Job(resolve_device(args.device), args.data, datasets, config, large_items=items, **sizes)
     if args.what == "cell":
+        if job.device.type == "cpu":
+            torch.set_num_threads(1)  # more threads than cores wait for each other
         cell(job)
         return
     arguments = [*datasets, "--data", str(args.data), "--device", args.device] + ["--small"] * args.small

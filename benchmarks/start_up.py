@@ -20,7 +20,7 @@ from common import PROJECT, describe_machine, write_json
 
 PYTHON = [sys.executable, "-c"]
 KEDRO = [sys.executable, "-m", "kedro"]
-FIRST_NODE = "Running node"  # how Kedro's log announces every node
+FIRST_NODE = "Running node"  # how Kedro announces every node, if its log may
 
 COMMANDS = {  # limits first: what no project of ours can fall below
     "python": [*PYTHON, "pass"],
@@ -62,6 +62,11 @@ def copy_project(folder: Path) -> None:
     for name in ("conf", "src"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT / "pyproject.toml", folder)
+    logging_file = folder / "conf" / "logging.yml"
+    quiet = "kedro.pipeline.node:\n    level: WARNING"
+    text = logging_file.read_text(encoding="utf-8")
+    assert quiet in text
+    logging_file.write_text(text.replace(quiet, "kedro.pipeline.node:\n    level: INFO"), encoding="utf-8")
 
 
 def main() -> None:

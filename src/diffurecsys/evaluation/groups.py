@@ -9,11 +9,11 @@ from math import ceil
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
 from diffurecsys.data.store import SequenceStore
 from diffurecsys.evaluation.ranks import Ranks
 from diffurecsys.evaluation.significance.comparison import compare_models
+from diffurecsys.evaluation.significance.holm import holm
 from diffurecsys.evaluation.significance.intervals import mean_interval
 from diffurecsys.evaluation.significance.scores import ModelScores
 
@@ -143,7 +143,7 @@ def compare_in_groups(
         table.insert(1, "group", group.name)
         tables.append(table)
     compared = pd.concat(tables, ignore_index=True)
-    compared["p_holm"] = multipletests(compared["p_t"], method="holm")[1]
+    compared["p_holm"] = holm(compared["p_t"])
     compared["family_size"] = len(compared)
     return compared
 

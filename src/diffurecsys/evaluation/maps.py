@@ -1,7 +1,8 @@
 """Representations on the plane: t-SNE and k-means of reconstructed targets, samples and item embeddings.
 
 t-SNE is openTSNE's (Policar, Strazar, Zupan, Journal of Statistical Software 109, 2024) on one thread, from a PCA. Many
-points have approximate neighbours and gradients. The same points and seed give the same bits.
+points have approximate neighbours and gradients. The same points and seed give the same bits. openTSNE and scikit-learn
+are imported where they are used: every `kedro` command would wait for them.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import logging
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from openTSNE import TSNE
-from sklearn.cluster import KMeans
 
 from diffurecsys import columns
 from diffurecsys.evaluation.inference import SAMPLE
@@ -38,6 +37,8 @@ def map_points(vectors: Vectors, *, perplexity: float = 30.0, seed: int = 0) -> 
     Raises:
         ValueError: there are fewer than ten points, or they are not finite.
     """
+    from openTSNE import TSNE
+
     if len(vectors) < FEWEST:
         raise ValueError(f"a map needs at least {FEWEST} points, got {len(vectors)}")
     if not np.isfinite(vectors).all():
@@ -56,6 +57,8 @@ def map_points(vectors: Vectors, *, perplexity: float = 30.0, seed: int = 0) -> 
 
 def cluster_points(vectors: Vectors, clusters: int, *, seed: int = 0) -> NDArray[np.int64]:
     """Assign points `[n, width]` to k-means clusters, int64 `[n]`; the largest cluster is 0."""
+    from sklearn.cluster import KMeans
+
     found = KMeans(min(clusters, len(vectors)), n_init=3, random_state=seed).fit_predict(_unit(vectors))
     by_size = np.argsort(-np.bincount(found), kind="stable")
     return np.asarray(np.argsort(by_size)[found], dtype=np.int64)

@@ -110,8 +110,7 @@ class _ShortAttention(torch.autograd.Function):
                 by_sequence = scores.view(bucket.count, heads, -1, bucket.length)
                 by_sequence.masked_fill_(~bucket.occupied, float("-inf"))
             weight = scores.softmax(dim=-1)
-            attended = _by_place(torch.bmm(weight, value)[None], bucket.count)
-            out[asking] = attended if one_each else bucket.gather(attended)
+            _put(torch.bmm(weight, value)[None], bucket, out[asking], one_each=one_each)
             saved += [q, kv, weight]
         ctx.save_for_backward(*saved)
         ctx.layout = (buckets, heads, one_each, len(key_value))
@@ -139,9 +138,8 @@ class _ShortAttention(torch.autograd.Function):
             score_grad = torch._softmax_backward_data(torch.bmm(upstream, kv[1].mT), weight, -1, weight.dtype)
             torch.baddbmm(kv_grad[0], score_grad.mT, q, beta=0, alpha=scale, out=kv_grad[0])
             q_grad = torch.baddbmm(q, score_grad, kv[0], beta=0, alpha=scale)
-            q_grad = _by_place(q_grad[None], bucket.count)
-            query_grad[asking] = q_grad if one_each else bucket.gather(q_grad)
-            key_value_grad[tokens] = bucket.gather(_by_place(kv_grad, bucket.count))
+            _put(q_grad[None], bucket, query_grad[asking], one_each=one_each)
+            _put(kv_grad, bucket, key_value_grad[tokens], one_each=False)
         return query_grad, key_value_grad, None, None, None
 
 
@@ -161,7 +159,11 @@ def _by_head(x: Tensor, count: int, heads: int, parts: int) -> Tensor:
     return apart.reshape(parts, count * heads, *apart.shape[3:])
 
 
-def _by_place(x: Tensor, count: int) -> Tensor:
-    """Undo `_by_head`."""
-    parts, _, length, _ = x.shape
-    return x.view(parts, count, -1, length, x.shape[-1]).permute(1, 3, 0, 2, 4).reshape(count * length, -1)
+def _put(x: Tensor, bucket: Bucket, out: Tensor, *, one_each: bool) -> None:
+    """Undo `_by_head` and write the rows that are tokens, or queries, to `out`."""
+    parts, _, length, head_width = x.shape
+    apart = x.view(parts, bucket.count, -1, length, head_width).permute(1, 3, 0, 2, 4)
+    if one_each or bucket.slot is None:
+        out.view(apart.shape).copy_(apart)
+    else:
+        torch.index_select(apart.reshape(bucket.count * length, -1), 0, bucket.slot, out=out)

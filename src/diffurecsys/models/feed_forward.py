@@ -17,6 +17,7 @@ BLOCK_BYTES = 2 << 20  # of one hidden activation at a time
 # GELU's tanh approximation is z · sigmoid(z (LINEAR + CUBIC z²)): the sigmoid is several times faster than the tanh
 LINEAR = 2 * math.sqrt(2 / math.pi)
 CUBIC = 0.044715 * LINEAR
+DROPPED = -1e4  # added to dropped units before GELU: so far below zero the function and its slope are exactly zero
 
 
 class FeedForward(nn.Module):
@@ -39,7 +40,7 @@ class FeedForward(nn.Module):
         if torch.is_grad_enabled():
             blocked: Tensor = _BlockedFeedForward.apply(x, *parameters, masks)
             return blocked
-        return _forward(x, *parameters, masks, None, None)
+        return _forward(x, *parameters, masks, None)
 
 
 def _forward(
@@ -50,9 +51,8 @@ def _forward(
     outer_bias: Tensor,
     masks: KeepMasks | None,
     before: Tensor | None,
-    kept: Tensor | None,
 ) -> Tensor:
-    """Map `x`; keep the hidden pre-activations in `before` and the masks in `kept` where these are given."""
+    """Map `x`; keep the hidden pre-activations, dropped ones lowered by `DROPPED`, in `before` where it is given."""
     rows = _rows(inner)
     out, linear = torch.empty_like(x), x.new_tensor(LINEAR)
     shape = (min(rows, len(x)), len(inner))
@@ -63,18 +63,15 @@ def _forward(
         gate, scratch, *own = (buffer[: len(part)] for buffer in buffers)
         z = own[0] if before is None else before[block]
         torch.addmm(inner_bias, part, inner.T, out=z)
-        hidden = _gate(z, linear, gate, scratch).mul_(z)
         if masks is not None:
-            keep = masks.draw(*hidden.shape)
-            hidden.mul_(scratch.copy_(keep))
-            if kept is not None:
-                kept[block] = keep
+            z.add_(scratch.copy_(masks.draw(*z.shape).logical_not_()), alpha=DROPPED)
+        hidden = _gate(z, linear, gate, scratch).mul_(z)
         torch.addmm(outer_bias, hidden, outer.T, alpha=1 if masks is None else masks.scale, out=out[block])
     return out
 
 
 class _BlockedFeedForward(torch.autograd.Function):
-    """Keeps the hidden pre-activations and masks; everything else is computed again, block by block."""
+    """Keeps the hidden pre-activations; everything else is computed again, block by block."""
 
     @staticmethod
     def forward(
@@ -87,16 +84,15 @@ class _BlockedFeedForward(torch.autograd.Function):
         masks: KeepMasks | None,
     ) -> Tensor:
         before = x.new_empty((len(x), len(inner)))
-        kept = None if masks is None else torch.empty(before.shape, dtype=torch.bool)
-        out = _forward(x, inner, inner_bias, outer, outer_bias, masks, before, kept)
-        ctx.save_for_backward(x, inner, outer, before, kept)
+        out = _forward(x, inner, inner_bias, outer, outer_bias, masks, before)
+        ctx.save_for_backward(x, inner, outer, before)
         ctx.scale = 1 if masks is None else masks.scale
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        x, inner, outer, before, kept = ctx.saved_tensors
+        x, inner, outer, before = ctx.saved_tensors
         rows, linear = _rows(inner), x.new_tensor(LINEAR)
         x_grad = torch.empty_like(x)
         inner_grad, outer_grad, bias_grad = torch.zeros_like(inner), torch.zeros_like(outer), x.new_zeros(len(inner))
@@ -111,10 +107,6 @@ class _BlockedFeedForward(torch.autograd.Function):
             torch.add(linear, slope, alpha=3 * CUBIC, out=slope).mul_(hidden)
             torch.addcmul(slope, slope, gate, value=-1, out=slope).add_(gate)
             torch.addmm(z_grad, upstream, outer, beta=0, alpha=ctx.scale, out=z_grad).mul_(slope)
-            if kept is not None:
-                keep = gate.copy_(kept[block])
-                z_grad.mul_(keep)
-                hidden.mul_(keep)
             outer_grad.addmm_(upstream.T, hidden, alpha=ctx.scale)
             inner_grad.addmm_(z_grad.T, part)
             bias_grad.add_(z_grad.sum(0))

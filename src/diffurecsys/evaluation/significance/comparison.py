@@ -25,11 +25,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from diffurecsys.evaluation.leaderboard import METRIC, MODEL, N_SEEDS
 from diffurecsys.evaluation.metrics import FloatArray
 from diffurecsys.evaluation.significance.crossed import CrossedMean, crossed_mean
+from diffurecsys.evaluation.significance.holm import holm
 from diffurecsys.evaluation.significance.resampling import draw_exchanges, draw_means, draw_seed_weights
 from diffurecsys.evaluation.significance.scores import ModelScores, Pairs, choose_pairs
 
@@ -97,7 +97,7 @@ def compare_models(
                 }
             )
     table = pd.DataFrame(rows)
-    table["p_holm"] = multipletests(table["p_t"], method="holm")[1]
+    table["p_holm"] = holm(table["p_t"])
     table["family_size"] = len(table)
     return table
 

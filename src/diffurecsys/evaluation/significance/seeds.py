@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from diffurecsys.evaluation.leaderboard import METRIC, MODEL
 from diffurecsys.evaluation.metrics import FloatArray
 from diffurecsys.evaluation.significance.comparison import REFERENCE
+from diffurecsys.evaluation.significance.holm import holm
 from diffurecsys.evaluation.significance.scores import ModelScores, Pairs, choose_pairs
 
 ENOUGH_SEEDS = 5
@@ -52,7 +52,7 @@ def compare_seeds(scores: Sequence[ModelScores], *, pairs: Pairs | None = None) 
     known = table["p"].notna()
     table["p_holm"] = pd.Series(pd.NA, index=table.index, dtype="Float64")
     if known.any():
-        table.loc[known, "p_holm"] = multipletests(table.loc[known, "p"].astype(float), method="holm")[1]
+        table.loc[known, "p_holm"] = holm(table.loc[known, "p"])
     table["family_size"] = int(known.sum())
     return table
 
