@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from common import describe_machine, peak_memory, synchronise, write_json
 from diffurecsys.data.packing import Packer
@@ -52,6 +53,7 @@ AXES: dict[str, tuple[str, list[Point]]] = {
     "items, 8,192 sampled": ("items", [Point(items=n, negatives=8192) for n in (1_000, 10_000, 100_000, 1_000_000)]),
     "width": ("width", [Point(width=n) for n in (32, 64, 128, 256, 512)]),
 }
+SECONDS = {"examples": "seconds an epoch", "length": "seconds a step of 64"}
 
 
 def random_store(point: Point) -> tuple[SequenceStore, Examples]:
@@ -104,25 +106,36 @@ def exponents(sizes: list[int], values: list[float]) -> dict[str, float]:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Plot time and memory over every size, both axes logarithmic."""
-    figure = Figure(figsize=(12, 5.4), layout="constrained")
+    """Plot time and memory over every size, both axes logarithmic, with the exponent between the last two sizes."""
+    figure = Figure(figsize=(14, 6.4), layout="constrained")
     panels = figure.subplots(2, 4)
     by_field: dict[str, list[str]] = {}
     for axis, (field, _) in AXES.items():
         by_field.setdefault(field, []).append(axis)
     for column, (field, axes) in enumerate(by_field.items()):
-        for number, axis in enumerate(axes):
-            found = result["axes"][axis]
-            sizes = [point[field] for point in found["points"]]
-            for row, (quantity, unit) in enumerate((("seconds", 1.0), ("peak_memory_bytes", 2.0**20))):
-                panel = panels[row, column]
-                label = f"{axis.split(', ')[-1]}: exponent {found['exponents'][quantity]['last two']:.2f}"
+        for row, (quantity, unit) in enumerate((("seconds", 1.0), ("peak_memory_bytes", 2.0**30))):
+            panel = panels[row, column]
+            titles, seen = [], []
+            for number, axis in enumerate(axes):
+                found = result["axes"][axis]
+                sizes = [point[field] for point in found["points"]]
                 values = [point[quantity] / unit for point in found["points"]]
+                seen += values
+                label = axis.split(", ")[-1]
                 panel.loglog(sizes, values, marker=marker(number), label=label, **line_style(number))
-                panel.set_xlabel(axis.split(", ")[0])
-                panel.set_ylabel("seconds an epoch" if quantity == "seconds" else "MiB")
-                style_panel(panel, grid="y")
-                panel.legend(frameon=False, fontsize=8, labelcolor=INK)
+                titles.append(f"{found['exponents'][quantity]['last two']:.2f}")
+            panel.set_title(f"exponent {' and '.join(titles)}", color=INK, fontsize=10)
+            panel.set_xlabel(axes[0].split(", ")[0])
+            panel.set_ylabel(SECONDS.get(field, "seconds a step of 512") if quantity == "seconds" else "GiB")
+            panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            panel.xaxis.set_minor_locator(NullLocator())
+            middle = (min(seen) * max(seen)) ** 0.5
+            panel.set_ylim(min(*seen, middle / 10) / 1.5, max(*seen, middle * 10) * 1.5)
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            panel.yaxis.set_minor_locator(NullLocator())
+            style_panel(panel, grid="y")
+            if len(axes) > 1:
+                panel.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 
@@ -133,10 +146,14 @@ def main() -> None:
     parser.add_argument("--point", help="measure this one alone (JSON) and print it")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--draw", type=Path, help="measure nothing, plot what this JSON holds")
     args = parser.parse_args()
     if args.point:
         keep_freed_memory()
         print(json.dumps(work(replace(Point(), **json.loads(args.point)), resolve_device(args.device))))
+        return
+    if args.draw:
+        draw(json.loads(args.draw.read_text()), args.plot or args.draw.with_suffix(".png"))
         return
     axes = {}
     for axis, (field, points) in AXES.items():

@@ -82,7 +82,9 @@ def main() -> None:
     steps["padded"] = stepper(padded, padded_losses(padded, args.padded_part), device)
 
     seconds: dict[str, list[float]] = {name: [] for name in steps}
+    limits: list[float] = []
     for number, batch in enumerate(batches):
+        limits.append(matmul_flops(device, 8192, config.width))
         for name, step in steps.items():  # in turn, so that all meet the same state of the machine
             synchronise(device)
             began = time.perf_counter()
@@ -94,7 +96,7 @@ def main() -> None:
     speed = {
         name: median(len(b) / t for b, t in zip(batches[1:], times, strict=True)) for name, times in seconds.items()
     }
-    limit = matmul_flops(device, 8192, config.width)
+    limit = median(limits)
     write_json(
         args.out,
         {
