@@ -30,19 +30,18 @@ def attention(query: Tensor, key_value: Tensor, segments: Segments, heads: int) 
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         return _flash_attention(query, key_value, segments, heads)
     one_each = len(query) == len(segments.lengths) != len(key_value)
-    buckets = segments.buckets
-    n_short = sum(bucket.length < LONG for bucket in buckets)
-    short, long = buckets[:n_short], buckets[n_short:]
-    tokens = sum(bucket.tokens for bucket in short)
-    asking = sum(bucket.count for bucket in short) if one_each else tokens
+    n_short = sum(bucket.length < LONG for bucket in segments.buckets)
+    short, long = segments.buckets[:n_short], segments.buckets[n_short:]
+    groups = [group for group in (short, *((bucket,) for bucket in long)) if group]
+    # one `split` instead of slices: the gradient of every slice would be a whole tensor of zeros
+    queries = query.split([sum(b.count if one_each else b.tokens for b in group) for group in groups])
+    keys_values = key_value.split([sum(bucket.tokens for bucket in group) for group in groups])
     parts = []
-    if short:
-        parts.append(_ShortAttention.apply(query[:asking], key_value[:tokens], short, heads, one_each))
-    for bucket in long:
-        n_query = bucket.count if one_each else bucket.tokens
-        q, kv = query[asking : asking + n_query], key_value[tokens : tokens + bucket.tokens]
-        parts.append(_long_attention(bucket, q, kv, heads, one_each=one_each))
-        asking, tokens = asking + n_query, tokens + bucket.tokens
+    for group, q, kv in zip(groups, queries, keys_values, strict=True):
+        if group is short:
+            parts.append(_ShortAttention.apply(q, kv, short, heads, one_each))
+        else:
+            parts.append(_long_attention(*group, q, kv, heads, one_each=one_each))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
