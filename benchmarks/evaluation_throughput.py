@@ -1,5 +1,7 @@
 """Users scored a second by number of reverse steps, on every n-th batch of an experiment's test users.
 
+Beside them a padded torch.nn.TransformerEncoder, which takes as long for every batch and is given one of them.
+
 python benchmarks/evaluation_throughput.py --experiment beauty --out docs/results/evaluation_throughput.json
 """
 
@@ -19,6 +21,7 @@ from diffurecsys.models import MODELS, ModelConfig, build_model
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
 from flops import forward_flops
+from padded import PaddedDiffuRec
 
 
 def main() -> None:
@@ -28,6 +31,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--every", type=int, default=8, help="take every n-th batch; 1 is all users")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 4, 32])
+    parser.add_argument("--padded-part", type=int, default=128, help="users the padded model takes at once")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path)
@@ -46,20 +50,29 @@ def main() -> None:
     }
     noise = derive_generator(0, "noise", device)
 
+    padded = PaddedDiffuRec(store.n_items, config, args.length).to(device).eval()
+    middle = batches[len(batches) // 2]
+
     def score_all(name: str, steps: int) -> float:
         synchronise(device)
         began = time.perf_counter()
         with torch.inference_mode(), autocast(device, "auto"):
-            for batch in batches:
-                models[name].score(batch, noise, steps)
+            if name == "padded":
+                for part in padded.pad(middle)[0].split(args.padded_part):
+                    padded.score(part, steps)
+            else:
+                for batch in batches:
+                    models[name].score(batch, noise, steps)
         synchronise(device)
-        return time.perf_counter() - began
+        return (time.perf_counter() - began) * (users / len(middle) if name == "padded" else 1)
 
-    seconds: dict[str, dict[int, list[float]]] = {name: {steps: [] for steps in args.steps} for name in MODELS}
+    seconds: dict[str, dict[int, list[float]]] = {
+        name: {steps: [] for steps in args.steps} for name in (*MODELS, "padded")
+    }
     limits = []
     for number in range(args.rounds + 1):
         limits.append(matmul_flops(device, 8192, config.width))
-        for name in MODELS:
+        for name in seconds:
             for steps in args.steps if number else [1]:  # the first round warms up
                 taken = score_all(name, steps)
                 if number:
@@ -80,7 +93,14 @@ def main() -> None:
             "memory_gigabytes_per_second": memory_bandwidth(device) / 1e9,
             "users_per_second": {n: {s: users / median(t) for s, t in by.items()} for n, by in seconds.items()},
             "share_of_matmul_limit": {
-                n: {s: flops(n, s) / median(t) / limit for s, t in by.items()} for n, by in seconds.items()
+                n: {s: flops(n, s) / median(t) / limit for s, t in seconds[n].items()} for n in MODELS
+            },
+            "speed_up_over_padded": {
+                n: {
+                    s: median(p / t for p, t in zip(seconds["padded"][s], seconds[n][s], strict=True))
+                    for s in args.steps
+                }
+                for n in MODELS
             },
             "users_per_second_at_the_limit": {n: {s: users * limit / flops(n, s) for s in args.steps} for n in MODELS},
         },

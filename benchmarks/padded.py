@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffurecsys.data.packing import PackedBatch
-from diffurecsys.diffusion import GaussianDiffusion, make_betas
+from diffurecsys.diffusion import GaussianDiffusion, make_betas, sample_ddpm
 from diffurecsys.models import ModelConfig
 from diffurecsys.models.layers import StepEmbedding
 
@@ -46,11 +46,29 @@ class PaddedDiffuRec(nn.Module):
 
     def loss(self, items: Tensor, targets: Tensor) -> Tensor:
         """Return the training loss of `[batch, length]` padded items."""
-        delta = self.config.delta
-        history = self.norm(self.item_dropout(self.items(items)))
         x_0 = self.items(targets)
         step = torch.randint(len(self.process), (len(items),), device=items.device)
         noised = self.process.diffuse(x_0, step, torch.randn_like(x_0)) + self.step_embedding(step)
-        weight = torch.randn_like(history).add_(1).mul_(delta)
-        encoded = self.encoder(history + weight * noised[:, None], src_key_padding_mask=items == 0)
-        return F.cross_entropy(encoded[:, -1] @ self.items.weight.T, targets)
+        return F.cross_entropy(self._denoise(self._history(items), noised, items == 0) @ self.items.weight.T, targets)
+
+    def score(self, items: Tensor, reverse_steps: int) -> Tensor:
+        """Score the catalogue for `[batch, length]` padded items."""
+        history, empty = self._history(items), items == 0
+
+        def noise() -> Tensor:
+            return torch.randn_like(history[:, 0])
+
+        def denoise(x_s: Tensor, step: int) -> Tensor:
+            steps = torch.full((1,), step, device=items.device)
+            return self._denoise(history, x_s + self.step_embedding(steps), empty)
+
+        return sample_ddpm(self.process.strided(reverse_steps), denoise, noise(), noise) @ self.items.weight.T
+
+    def _history(self, items: Tensor) -> Tensor:
+        history: Tensor = self.norm(self.item_dropout(self.items(items)))
+        return history
+
+    def _denoise(self, history: Tensor, noised: Tensor, empty: Tensor) -> Tensor:
+        weight = torch.randn_like(history).add_(1).mul_(self.config.delta)
+        encoded: Tensor = self.encoder(history + weight * noised[:, None], src_key_padding_mask=empty)
+        return encoded[:, -1]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from diffurecsys.models.config import ModelConfig
 from diffurecsys.models.cross_attention import CrossAttentionDenoiser
+from diffurecsys.models.denoiser import Denoiser
 from diffurecsys.models.diffurec import DiffuRecDenoiser
 from diffurecsys.models.recommender import DiffusionRecommender
 
@@ -18,7 +18,7 @@ from diffurecsys.models.recommender import DiffusionRecommender
 class Variant:
     """One row of the paper's Table 1."""
 
-    denoiser: Callable[[ModelConfig], nn.Module]
+    denoiser: Callable[[ModelConfig], Denoiser]
     offset_noise: bool
 
 

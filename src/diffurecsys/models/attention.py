@@ -32,7 +32,9 @@ def attention(query: Tensor, key_value: Tensor, segments: Segments, heads: int) 
     one_each = len(query) == len(segments.lengths) != len(key_value)
     n_short = sum(bucket.length < LONG for bucket in segments.buckets)
     short, long = segments.buckets[:n_short], segments.buckets[n_short:]
-    groups = [group for group in (short, *((bucket,) for bucket in long)) if group]
+    groups: list[tuple[Bucket, ...]] = [(bucket,) for bucket in long]
+    if short:
+        groups.insert(0, short)
     # one `split` instead of slices: the gradient of every slice would be a whole tensor of zeros
     queries = query.split([sum(b.count if one_each else b.tokens for b in group) for group in groups])
     keys_values = key_value.split([sum(bucket.tokens for bucket in group) for group in groups])
@@ -41,7 +43,7 @@ def attention(query: Tensor, key_value: Tensor, segments: Segments, heads: int) 
         if group is short:
             parts.append(_ShortAttention.apply(q, kv, short, heads, one_each))
         else:
-            parts.append(_long_attention(*group, q, kv, heads, one_each=one_each))
+            parts.append(_long_attention(group[0], q, kv, heads, one_each=one_each))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffurecsys.models.config import ModelConfig
+from diffurecsys.models.denoiser import Denoiser
 from diffurecsys.models.diffurec import Block
 from diffurecsys.models.dropout import Dropout
 from diffurecsys.models.layers import NORM_EPS, CrossAttention
@@ -26,13 +27,25 @@ class CrossAttentionBlock(Block):
         self.cross_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
         self.cross_attention = CrossAttention(config.width, config.heads)
 
-    def cross(self, x: Tensor, noised: Tensor, segments: Segments, generator: torch.Generator | None) -> Tensor:
+    def keys_values(self, x: Tensor) -> Tensor:
+        """Turn `[tokens, width]` into what the noised target attends to, keys beside values."""
+        out: Tensor = self.cross_attention.key_value(self.cross_norm(x))
+        return out
+
+    def cross(
+        self,
+        x: Tensor,
+        noised: Tensor,
+        segments: Segments,
+        generator: torch.Generator | None,
+        keys_values: Tensor | None = None,
+    ) -> Tensor:
         """Add what the noised target finds in the history; all `[tokens, width]`."""
-        found = self.cross_attention(noised, self.cross_norm(x), segments)
-        return self.dropout.add(x, found, generator)
+        keys_values = self.keys_values(x) if keys_values is None else keys_values
+        return self.dropout.add(x, self.cross_attention(noised, keys_values, segments), generator)
 
 
-class CrossAttentionDenoiser(nn.Module):
+class CrossAttentionDenoiser(Denoiser):
     """Stacked blocks, each z_i = CrossAttention(e_i, λ_i ⊙ (x_s + d_s)) first; x̂_0 is read at the last position."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -41,6 +54,12 @@ class CrossAttentionDenoiser(nn.Module):
         self.output_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
         self.dropout = Dropout(config.dropout)
 
+    def prepare(self, history: Tensor) -> Tensor:
+        """Return keys and values of the first cross-attention: the history alone decides them."""
+        first = self.blocks[0]
+        assert isinstance(first, CrossAttentionBlock)
+        return first.keys_values(history)
+
     def forward(
         self,
         history: Tensor,
@@ -48,6 +67,7 @@ class CrossAttentionDenoiser(nn.Module):
         segments: Segments,
         generator: torch.Generator | None,
         *,
+        prepared: Tensor | None = None,
         last_only: bool = True,
     ) -> Tensor:
         """Return x̂_0 `[batch, width]`, or every position's representation `[tokens, width]`."""
@@ -55,7 +75,7 @@ class CrossAttentionDenoiser(nn.Module):
         x = history
         for number, block in enumerate(self.blocks, start=1):
             assert isinstance(block, CrossAttentionBlock)
-            x = block.cross(x, noised, segments, generator)
+            x = block.cross(x, noised, segments, generator, prepared if number == 1 else None)
             x = block(x, segments, generator, last_only=last_only and number == len(self.blocks))
         out: Tensor = self.output_norm(self.dropout(x, generator))
         return out

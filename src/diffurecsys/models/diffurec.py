@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffurecsys.models.config import ModelConfig
+from diffurecsys.models.denoiser import Denoiser
 from diffurecsys.models.dropout import Dropout
 from diffurecsys.models.feed_forward import FeedForward
 from diffurecsys.models.layers import NORM_EPS, SelfAttention
@@ -41,7 +42,7 @@ class Block(nn.Module):
         return out
 
 
-class DiffuRecDenoiser(nn.Module):
+class DiffuRecDenoiser(Denoiser):
     """z_i = e_i + λ_i ⊙ (x_s + d_s) through stacked blocks; x̂_0 is read at the last position."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -57,6 +58,7 @@ class DiffuRecDenoiser(nn.Module):
         segments: Segments,
         generator: torch.Generator | None,
         *,
+        prepared: Tensor | None = None,
         last_only: bool = True,
     ) -> Tensor:
         """Return x̂_0 `[batch, width]`, or every position's representation `[tokens, width]`."""

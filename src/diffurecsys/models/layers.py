@@ -53,9 +53,9 @@ class CrossAttention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
 
-    def forward(self, query_from: Tensor, context: Tensor, segments: Segments) -> Tensor:
-        """Attend from `query_from` over `context`, both `[tokens, width]`, within each sequence."""
-        attended: Tensor = self.output(attention(self.query(query_from), self.key_value(context), segments, self.heads))
+    def forward(self, query_from: Tensor, keys_values: Tensor, segments: Segments) -> Tensor:
+        """Attend from `[tokens, width]` over `[tokens, 2 width]`, what `key_value` made of the other stream."""
+        attended: Tensor = self.output(attention(self.query(query_from), keys_values, segments, self.heads))
         return attended
 
 

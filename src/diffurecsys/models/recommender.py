@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 
@@ -11,28 +9,12 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.diffusion import GaussianDiffusion, make_betas, sample_ddim, sample_ddpm
 from diffurecsys.models.config import ModelConfig
 from diffurecsys.models.cross_entropy import catalogue_cross_entropy
+from diffurecsys.models.denoiser import Denoiser
 from diffurecsys.models.dropout import Dropout
 from diffurecsys.models.layers import NORM_EPS, StepEmbedding
 from diffurecsys.models.sampled_softmax import NegativeSampler, sampled_cross_entropy
 from diffurecsys.models.segments import Segments
 from diffurecsys.models.top_items import TopItems, top_items
-
-
-class Denoiser(Protocol):
-    """f_θ: predicts x_0 from the history and the noised target. Knows no schedule."""
-
-    def __call__(
-        self, history: Tensor, noised: Tensor | None, segments: Segments, generator: torch.Generator | None
-    ) -> Tensor:
-        """Return x̂_0 `[batch, width]`.
-
-        Args:
-            history: `[tokens, width]` item representations.
-            noised: `[tokens, width]`, λ ⊙ (x_s + d_s) at every history position; None where δ = 0 removes it.
-            segments: the borders between histories.
-            generator: for dropout; unused in evaluation.
-        """
-        ...
 
 
 class DiffusionRecommender(nn.Module):
@@ -45,7 +27,7 @@ class DiffusionRecommender(nn.Module):
         offset_noise: draw training noise as in Eq. 17.
     """
 
-    def __init__(self, denoiser: nn.Module, n_items: int, config: ModelConfig, *, offset_noise: bool) -> None:
+    def __init__(self, denoiser: Denoiser, n_items: int, config: ModelConfig, *, offset_noise: bool) -> None:
         super().__init__()
         self.config = config
         self.offset_noise = offset_noise
@@ -127,9 +109,14 @@ class DiffusionRecommender(nn.Module):
 
     def predict(self, batch: PackedBatch, generator: torch.Generator, reverse_steps: int | None = None) -> Tensor:
         """Reconstruct the target's representation x_0, float32 `[batch, width]`, by the reverse process."""
+        process = self.process.strided(reverse_steps or len(self.process))
         segments = Segments.of(batch)
         history = self.embed_history(batch.items, generator)
+        if self.config.delta == 0:  # every step predicts the same, and the last prediction is the result
+            alone: Tensor = self.denoiser(history, None, segments, generator)
+            return alone.float()
         shape, device = (len(batch), self.config.width), history.device
+        prepared = self.denoiser.prepare(history)
 
         def noise() -> Tensor:
             return torch.randn(shape, generator=generator, device=device)
@@ -137,10 +124,9 @@ class DiffusionRecommender(nn.Module):
         def denoise(x_s: Tensor, step: int) -> Tensor:
             steps = torch.full((1,), step, device=device)
             noised = self._noised_target(x_s, steps, segments, generator)
-            predicted: Tensor = self.denoiser(history, noised, segments, generator)
+            predicted: Tensor = self.denoiser(history, noised, segments, generator, prepared=prepared)
             return predicted.float()
 
-        process = self.process.strided(reverse_steps or len(self.process))
         if self.config.sampler == "ddim":
             return sample_ddim(process, denoise, noise())
         return sample_ddpm(process, denoise, noise(), noise)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from diffurecsys.data.packing import Packer, pack_histories
 from diffurecsys.data.store import SequenceStore, leave_one_out
+from diffurecsys.diffusion import sample_ddpm
 from diffurecsys.models import MODELS, ModelConfig, build_model
 from diffurecsys.models.segments import Segments
 
@@ -58,6 +59,21 @@ def test_the_last_block_at_the_last_position_equals_the_whole_block(name):
         short = model.denoiser(history, noised, segments, None)
         whole = model.denoiser(history, noised, segments, None, last_only=False)
     torch.testing.assert_close(short, whole[segments.last], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_prepared_once_for_all_steps_changes_no_bit(name):
+    model = make(name).eval()
+    batch = pack_histories([[1, 2, 3], [4], [5, 6, 7, 8]])
+    segments = Segments.of(batch)
+    history, noised = model.embed_history(batch.items, None), torch.randn(len(batch.items), CONFIG.width)
+    with torch.inference_mode():
+        prepared = model.denoiser.prepare(history)
+        assert (prepared is None) == (name == "diffurec")
+        assert torch.equal(
+            model.denoiser(history, noised, segments, None, prepared=prepared),
+            model.denoiser(history, noised, segments, None),
+        )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -124,6 +140,13 @@ def test_without_delta_the_noised_target_plays_no_part(name):
     model = make(name, delta=0.0).eval()
     batch = pack_histories([[1, 2, 3], [4, 5]])
     assert torch.equal(model.score(batch, generator(1)), model.score(batch, generator(2)))
+    with torch.inference_mode():  # one call of the network is what the whole walk ends at
+        history, segments = model.embed_history(batch.items, None), Segments.of(batch)
+        x_t = torch.randn(2, CONFIG.width)
+        walked = sample_ddpm(
+            model.process, lambda *_: model.denoiser(history, None, segments, None), x_t, lambda: torch.randn(x_t.shape)
+        )
+        torch.testing.assert_close(model.predict(batch, generator()), walked)
 
 
 @pytest.mark.parametrize("name", MODELS)
