@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from diffurecsys.models.segments import Bucket, Segments
 
 LONG = 64  # from this length on PyTorch's flash kernel beats plain products, and keeps no length x length scores
+# PyTorch's softmax takes rows shorter than a vector register element by element
+NARROW = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
 
 
 def attention(query: Tensor, key_value: Tensor, segments: Segments, heads: int) -> Tensor:
@@ -110,7 +112,7 @@ class _ShortAttention(torch.autograd.Function):
             if bucket.occupied is not None:
                 by_sequence = scores.view(bucket.count, heads, -1, bucket.length)
                 by_sequence.masked_fill_(~bucket.occupied, float("-inf"))
-            weight = scores.softmax(dim=-1)
+            weight = _softmax(scores)
             _put(torch.bmm(weight, value)[None], bucket, out[asking], one_each=one_each)
             saved += [q, kv, weight]
         ctx.save_for_backward(*saved)
@@ -136,12 +138,27 @@ class _ShortAttention(torch.autograd.Function):
             upstream = _by_head(upstream, bucket.count, heads, 1)[0]
             kv_grad = torch.empty_like(kv)
             torch.bmm(weight.mT, upstream, out=kv_grad[1])
-            score_grad = torch._softmax_backward_data(torch.bmm(upstream, kv[1].mT), weight, -1, weight.dtype)
+            score_grad = _softmax_gradient(torch.bmm(upstream, kv[1].mT), weight)
             torch.baddbmm(kv_grad[0], score_grad.mT, q, beta=0, alpha=scale, out=kv_grad[0])
             q_grad = torch.baddbmm(q, score_grad, kv[0], beta=0, alpha=scale)
             _put(q_grad[None], bucket, query_grad[asking], one_each=one_each)
             _put(kv_grad, bucket, key_value_grad[tokens], one_each=False)
         return query_grad, key_value_grad, None, None, None
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Softmax over the last dimension; may overwrite `scores`."""
+    if scores.shape[-1] >= NARROW or not scores.is_cpu:
+        return scores.softmax(dim=-1)
+    scores = scores.sub_(scores.amax(dim=-1, keepdim=True)).exp_()
+    return scores.div_(scores.sum(dim=-1, keepdim=True))
+
+
+def _softmax_gradient(upstream: Tensor, weight: Tensor) -> Tensor:
+    """Gradient of what went into the softmax that gave `weight`; may overwrite `upstream`."""
+    if weight.shape[-1] >= NARROW or not weight.is_cpu:
+        return torch._softmax_backward_data(upstream, weight, -1, weight.dtype)
+    return upstream.sub_((upstream * weight).sum(dim=-1, keepdim=True)).mul_(weight)
 
 
 def _places(buckets: tuple[Bucket, ...], *, one_each: bool) -> list[tuple[Bucket, slice, slice]]:
