@@ -68,7 +68,8 @@ def _long_attention(bucket: Bucket, query: Tensor, key_value: Tensor, heads: int
         return x.view(bucket.count, -1, heads, x.shape[-1] // heads).transpose(1, 2)
 
     key, value = (dense(part) for part in key_value.chunk(2, dim=-1))
-    attended = F.scaled_dot_product_attention(dense(query, spread=not one_each), key, value, attn_mask=bucket.occupied)
+    bias = None if bucket.bias is None else bucket.bias.to(query.dtype)
+    attended = F.scaled_dot_product_attention(dense(query, spread=not one_each), key, value, attn_mask=bias)
     attended = attended.transpose(1, 2).flatten(2).flatten(0, 1)  # (places, width)
     return attended if one_each or bucket.slot is None else attended.index_select(0, bucket.slot)
 
@@ -109,9 +110,8 @@ class _ShortAttention(torch.autograd.Function):
             q = _by_head(spread_query, bucket.count, heads, 1)[0]
             key, value = kv = _by_head(bucket.spread(key_value[tokens]), bucket.count, heads, 2)
             scores = torch.baddbmm(q.new_empty(1), q, key.mT, beta=0, alpha=q.shape[-1] ** -0.5)
-            if bucket.occupied is not None:
-                by_sequence = scores.view(bucket.count, heads, -1, bucket.length)
-                by_sequence.masked_fill_(~bucket.occupied, float("-inf"))
+            if bucket.bias is not None:
+                scores.view(bucket.count, heads, -1, bucket.length).add_(bucket.bias)
             weight = _softmax(scores)
             _put(torch.bmm(weight, value)[None], bucket, out[asking], one_each=one_each)
             saved += [q, kv, weight]

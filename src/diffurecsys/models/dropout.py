@@ -9,7 +9,7 @@ from torch import Tensor, nn
 LEVELS = 2**16  # 16 random bits decide one element
 
 
-class KeepMasks:
+class DropoutMasks:
     """A stream of dropout masks that one number drawn from a generator determines.
 
     On the host the bits come from NumPy's SFC64, several times faster than PyTorch's Mersenne twister there.
@@ -34,11 +34,22 @@ class KeepMasks:
             seed = int(torch.randint(2**62, (), generator=generator))
             self._host = np.random.Generator(np.random.SFC64(seed))
 
-    def draw(self, rows: int, width: int) -> Tensor:
-        """Return the next bool `[rows, width]`, False where an element is dropped."""
+    def dropped(self, rows: int, width: int, out: Tensor | None = None) -> Tensor:
+        """Return the next float32 `[rows, width]`: -1 where an element is dropped, 0 elsewhere."""
+        out = torch.empty((rows, width), device=self._device) if out is None else out
+        # float32 holds the bits exactly; comparing integers, and turning truth into numbers, are several times slower
+        return out.copy_(self._bits(rows, width)).sub_(self._threshold).clamp_(-1, 0)
+
+    def factors(self, rows: int, width: int, dtype: torch.dtype) -> Tensor:
+        """Return the next `[rows, width]`: 0 where an element is dropped, `scale` elsewhere."""
+        if self._device.type != "cpu":
+            return (self._bits(rows, width) >= self._threshold).to(dtype).mul_(self.scale)
+        dropped = self.dropped(rows, width)
+        return torch.add(torch.tensor(self.scale), dropped, alpha=self.scale, out=dropped).to(dtype)
+
+    def _bits(self, rows: int, width: int) -> Tensor:
         elements = rows * width
-        bits = self._words(-(-elements // 4)).view(torch.int16)[:elements].view(rows, width)
-        return bits >= self._threshold
+        return self._words(-(-elements // 4)).view(torch.int16)[:elements].view(rows, width)
 
     def _words(self, count: int) -> Tensor:
         if self._device.type == "cpu":
@@ -71,5 +82,4 @@ class Dropout(nn.Module):
         return torch.addcmul(x, branch, self._factors(branch, generator))
 
     def _factors(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        masks = KeepMasks(self.rate, generator, x.device)
-        return masks.draw(*x.shape).to(x.dtype).mul_(masks.scale)
+        return DropoutMasks(self.rate, generator, x.device).factors(*x.shape, x.dtype)

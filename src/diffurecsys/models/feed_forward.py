@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from diffurecsys.models.dropout import Dropout, KeepMasks
+from diffurecsys.models.dropout import Dropout, DropoutMasks
 
 BLOCK_BYTES = 2 << 20  # of one hidden activation at a time
 
 # GELU's tanh approximation is z · sigmoid(z (LINEAR + CUBIC z²)): the sigmoid is several times faster than the tanh
 LINEAR = 2 * math.sqrt(2 / math.pi)
 CUBIC = 0.044715 * LINEAR
-DROPPED = -1e4  # added to dropped units before GELU: so far below zero the function and its slope are exactly zero
+LOWERED = 1e4  # dropped units are moved this far below zero before GELU: there it and its slope are exactly zero
 
 
 class FeedForward(nn.Module):
@@ -35,7 +35,7 @@ class FeedForward(nn.Module):
             hidden = F.gelu(self.inner(x), approximate="tanh")
             mapped: Tensor = self.outer(self.dropout(hidden, generator))
             return mapped
-        masks = KeepMasks(self.dropout.rate, generator, x.device) if self.dropout.active else None
+        masks = DropoutMasks(self.dropout.rate, generator, x.device) if self.dropout.active else None
         parameters = (self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias)
         if torch.is_grad_enabled():
             blocked: Tensor = _BlockedFeedForward.apply(x, *parameters, masks)
@@ -49,10 +49,10 @@ def _forward(
     inner_bias: Tensor,
     outer: Tensor,
     outer_bias: Tensor,
-    masks: KeepMasks | None,
+    masks: DropoutMasks | None,
     before: Tensor | None,
 ) -> Tensor:
-    """Map `x`; keep the hidden pre-activations, dropped ones lowered by `DROPPED`, in `before` where it is given."""
+    """Map `x`; keep the hidden pre-activations, dropped ones lowered by `LOWERED`, in `before` where it is given."""
     rows = _rows(inner)
     out, linear = torch.empty_like(x), x.new_tensor(LINEAR)
     shape = (min(rows, len(x)), len(inner))
@@ -64,7 +64,7 @@ def _forward(
         z = own[0] if before is None else before[block]
         torch.addmm(inner_bias, part, inner.T, out=z)
         if masks is not None:
-            z.add_(scratch.copy_(masks.draw(*z.shape).logical_not_()), alpha=DROPPED)
+            z.add_(masks.dropped(*z.shape, out=scratch), alpha=LOWERED)
         hidden = _gate(z, linear, gate, scratch).mul_(z)
         torch.addmm(outer_bias, hidden, outer.T, alpha=1 if masks is None else masks.scale, out=out[block])
     return out
@@ -81,7 +81,7 @@ class _BlockedFeedForward(torch.autograd.Function):
         inner_bias: Tensor,
         outer: Tensor,
         outer_bias: Tensor,
-        masks: KeepMasks | None,
+        masks: DropoutMasks | None,
     ) -> Tensor:
         before = x.new_empty((len(x), len(inner)))
         out = _forward(x, inner, inner_bias, outer, outer_bias, masks, before)

@@ -26,7 +26,7 @@ class Bucket:
         slot: int64 `[tokens]`, where each token stands among the `count * length` places of the call; None where all
             sequences have this length, so that tokens and places coincide.
         source: int64 `[count * length]`, the token each place is filled from (any token where the place is empty).
-        occupied: bool `[count, 1, 1, length]`: the places that may be attended to.
+        bias: float32 `[count, 1, 1, length]`, for attention scores: 0 at places with a token, -inf at empty ones.
     """
 
     count: int
@@ -34,7 +34,7 @@ class Bucket:
     length: int
     slot: Tensor | None = None
     source: Tensor | None = None
-    occupied: Tensor | None = None
+    bias: Tensor | None = None
 
     @classmethod
     def of(cls, lengths: tuple[int, ...], device: torch.device) -> Bucket:
@@ -47,9 +47,8 @@ class Bucket:
         occupied = place < length[:, None]  # (count, longest)
         source = (length.cumsum(0) - length)[:, None] + torch.minimum(place, length[:, None] - 1)
         slot = torch.nonzero(occupied.flatten()).flatten()
-        return cls(
-            count, tokens, longest, slot.to(device), source.flatten().to(device), occupied[:, None, None].to(device)
-        )
+        bias = torch.zeros(count, 1, 1, longest).masked_fill_(~occupied[:, None, None], float("-inf"))
+        return cls(count, tokens, longest, slot.to(device), source.flatten().to(device), bias.to(device))
 
     def spread(self, x: Tensor) -> Tensor:
         """Lay `[tokens, …]` out over the places, `[count * length, …]`."""

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from diffurecsys.models import feed_forward
-from diffurecsys.models.dropout import KeepMasks
+from diffurecsys.models.dropout import DropoutMasks
 from diffurecsys.models.feed_forward import FeedForward
 
 
@@ -25,8 +25,8 @@ def plain(layer, x, factors):
 def test_equals_the_plain_layer_with_gradients(rows, rate):
     torch.manual_seed(0)
     layer, x = FeedForward(8, rate), torch.randn(rows, 8, requires_grad=True)
-    masks = KeepMasks(rate, torch.Generator().manual_seed(1), x.device)
-    kept = torch.cat([masks.draw(min(7, rows - begin), 32) for begin in range(0, rows, 7)])
+    masks = DropoutMasks(rate, torch.Generator().manual_seed(1), x.device)
+    kept = torch.cat([1 + masks.dropped(min(7, rows - begin), 32) for begin in range(0, rows, 7)])
     blocked = layer(x, torch.Generator().manual_seed(1))
     reference = plain(layer, x, kept * masks.scale)
     torch.testing.assert_close(blocked, reference, atol=1e-6, rtol=1e-5)
