@@ -34,22 +34,22 @@ class DropoutMasks:
             seed = int(torch.randint(2**62, (), generator=generator))
             self._host = np.random.Generator(np.random.SFC64(seed))
 
-    def dropped(self, rows: int, width: int, out: Tensor | None = None) -> Tensor:
-        """Return the next float32 `[rows, width]`: -1 where an element is dropped, 0 elsewhere."""
-        out = torch.empty((rows, width), device=self._device) if out is None else out
+    def dropped(self, shape: torch.Size, out: Tensor | None = None) -> Tensor:
+        """Return the next float32 numbers of this shape: -1 where an element is dropped, 0 elsewhere."""
+        out = torch.empty(shape, device=self._device) if out is None else out
         # float32 holds the bits exactly; comparing integers, and turning truth into numbers, are several times slower
-        return out.copy_(self._bits(rows, width)).sub_(self._threshold).clamp_(-1, 0)
+        return out.copy_(self._bits(shape)).sub_(self._threshold).clamp_(-1, 0)
 
-    def factors(self, rows: int, width: int, dtype: torch.dtype) -> Tensor:
-        """Return the next `[rows, width]`: 0 where an element is dropped, `scale` elsewhere."""
+    def factors(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Return the next numbers of this shape: 0 where an element is dropped, `scale` elsewhere."""
         if self._device.type != "cpu":
-            return (self._bits(rows, width) >= self._threshold).to(dtype).mul_(self.scale)
-        dropped = self.dropped(rows, width)
+            return (self._bits(shape) >= self._threshold).to(dtype).mul_(self.scale)
+        dropped = self.dropped(shape)
         return torch.add(torch.tensor(self.scale), dropped, alpha=self.scale, out=dropped).to(dtype)
 
-    def _bits(self, rows: int, width: int) -> Tensor:
-        elements = rows * width
-        return self._words(-(-elements // 4)).view(torch.int16)[:elements].view(rows, width)
+    def _bits(self, shape: torch.Size) -> Tensor:
+        elements = shape.numel()
+        return self._words(-(-elements // 4)).view(torch.int16)[:elements].view(shape)
 
     def _words(self, count: int) -> Tensor:
         if self._device.type == "cpu":
@@ -82,4 +82,4 @@ class Dropout(nn.Module):
         return torch.addcmul(x, branch, self._factors(branch, generator))
 
     def _factors(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        return DropoutMasks(self.rate, generator, x.device).factors(*x.shape, x.dtype)
+        return DropoutMasks(self.rate, generator, x.device).factors(x.shape, x.dtype)

@@ -64,7 +64,7 @@ def _forward(
         z = own[0] if before is None else before[block]
         torch.addmm(inner_bias, part, inner.T, out=z)
         if masks is not None:
-            z.add_(masks.dropped(*z.shape, out=scratch), alpha=LOWERED)
+            z.add_(masks.dropped(z.shape, out=scratch), alpha=LOWERED)
         hidden = _gate(z, linear, gate, scratch).mul_(z)
         torch.addmm(outer_bias, hidden, outer.T, alpha=1 if masks is None else masks.scale, out=out[block])
     return out

@@ -26,7 +26,7 @@ def test_equals_the_plain_layer_with_gradients(rows, rate):
     torch.manual_seed(0)
     layer, x = FeedForward(8, rate), torch.randn(rows, 8, requires_grad=True)
     masks = DropoutMasks(rate, torch.Generator().manual_seed(1), x.device)
-    kept = torch.cat([1 + masks.dropped(min(7, rows - begin), 32) for begin in range(0, rows, 7)])
+    kept = torch.cat([1 + masks.dropped(torch.Size([min(7, rows - begin), 32])) for begin in range(0, rows, 7)])
     blocked = layer(x, torch.Generator().manual_seed(1))
     reference = plain(layer, x, kept * masks.scale)
     torch.testing.assert_close(blocked, reference, atol=1e-6, rtol=1e-5)
