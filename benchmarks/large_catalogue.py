@@ -2,6 +2,7 @@
 
 python benchmarks/large_catalogue.py --out docs/results/large_catalogue.json
 python benchmarks/large_catalogue.py --negatives 8192 --out docs/results/large_catalogue_sampled.json
+python benchmarks/large_catalogue.py --plain --out docs/results/large_catalogue_plain.json
 """
 
 from __future__ import annotations
@@ -9,16 +10,25 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from statistics import median
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from common import describe_machine, peak_memory, synchronise, write_json
+from common import describe_machine, matmul_flops, peak_memory, synchronise, write_json
 from diffurecsys.data.packing import Packer
 from diffurecsys.data.store import Examples, SequenceStore
-from diffurecsys.models import ModelConfig, build_model
+from diffurecsys.models import ModelConfig, build_model, recommender
 from diffurecsys.models.sampled_softmax import NegativeSampler
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
+from flops import forward_flops
+
+
+def plain_cross_entropy(x: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    """Hold all scores at once, as is usual."""
+    return F.cross_entropy(x @ items.T, targets)
 
 
 def main() -> None:
@@ -29,6 +39,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--model", default="diffurec")
     parser.add_argument("--negatives", type=int, help="sampled items in place of the full softmax")
+    parser.add_argument("--plain", action="store_true", help="PyTorch's cross-entropy in place of ours")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -36,6 +47,8 @@ def main() -> None:
     device = resolve_device(args.device)
     if device.type == "cpu":
         keep_freed_memory()
+    if args.plain:
+        recommender.catalogue_cross_entropy = plain_cross_entropy
     draw = derive_generator(0, "data")
     span = args.length + 1
     items = torch.randint(args.items, (args.batch_size * span,), generator=draw, dtype=torch.int32)
@@ -59,6 +72,8 @@ def main() -> None:
         synchronise(device)
         seconds.append(time.perf_counter() - began)
     peak = peak_memory(device)
+    limit = matmul_flops(device, 8192, model.config.width)
+    flops = 3 * forward_flops(args.model, model.config, batch, args.negatives or args.items)
     model.eval()
     synchronise(device)
     began = time.perf_counter()
@@ -68,10 +83,14 @@ def main() -> None:
     write_json(
         args.out,
         {
-            "command": f"python benchmarks/large_catalogue.py --items {args.items} --negatives {args.negatives}",
+            "command": f"python benchmarks/large_catalogue.py --items {args.items}"
+            + (f" --negatives {args.negatives}" if args.negatives else "")
+            + (" --plain" if args.plain else ""),
             "machine": describe_machine(device),
             "set_up": {name: getattr(args, name) for name in ("items", "batch_size", "length", "model", "negatives")},
+            "matmul_gflops": limit / 1e9,
             "seconds_per_step": seconds,
+            "share_of_matmul_limit": flops / median(seconds[1:]) / limit,
             "peak_memory_bytes": peak,
             "seconds_for_the_best_ten": time.perf_counter() - began,
         },
