@@ -124,7 +124,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
                 label = axis.split(", ")[-1]
                 panel.loglog(sizes, values, marker=marker(number), label=label, **line_style(number))
                 titles.append(f"{found['exponents'][quantity]['last two']:.2f}")
-            panel.set_title(f"exponent {' and '.join(titles)}", color=INK, fontsize=10)
+            panel.set_title(f"exponent at the end: {' and '.join(titles)}", color=INK, fontsize=10)
             panel.set_xlabel(axes[0].split(", ")[0])
             panel.set_ylabel(SECONDS.get(field, "seconds a step of 512") if quantity == "seconds" else "GiB")
             panel.set_xticks(sizes, [f"{size:,}" for size in sizes])

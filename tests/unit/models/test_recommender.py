@@ -49,13 +49,17 @@ def test_a_sequences_result_does_not_depend_on_its_batch_mates(name, histories):
             torch.testing.assert_close(together[row], denoise([history])[0], atol=1e-5, rtol=1e-4)
 
 
+def denoiser_inputs(model):
+    """Return a history, a noised target and the borders of three histories."""
+    batch = pack_histories([[1, 2, 3], [4], [5, 6, 7, 8]])
+    return model.embed_history(batch.items, None), torch.randn(len(batch.items), CONFIG.width), Segments.of(batch)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_last_block_at_the_last_position_equals_the_whole_block(name):
     model = make(name).eval()
-    batch = pack_histories([[1, 2, 3], [4], [5, 6, 7, 8]])
-    segments = Segments.of(batch)
-    history, noised = model.embed_history(batch.items, None), torch.randn(len(batch.items), CONFIG.width)
     with torch.inference_mode():
+        history, noised, segments = denoiser_inputs(model)
         short = model.denoiser(history, noised, segments, None)
         whole = model.denoiser(history, noised, segments, None, last_only=False)
     torch.testing.assert_close(short, whole[segments.last], atol=1e-5, rtol=1e-4)
@@ -64,10 +68,8 @@ def test_the_last_block_at_the_last_position_equals_the_whole_block(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_prepared_once_for_all_steps_changes_no_bit(name):
     model = make(name).eval()
-    batch = pack_histories([[1, 2, 3], [4], [5, 6, 7, 8]])
-    segments = Segments.of(batch)
-    history, noised = model.embed_history(batch.items, None), torch.randn(len(batch.items), CONFIG.width)
     with torch.inference_mode():
+        history, noised, segments = denoiser_inputs(model)
         prepared = model.denoiser.prepare(history)
         assert (prepared is None) == (name == "diffurec")
         assert torch.equal(
