@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--experiment", default="beauty")
     parser.add_argument("--length", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=512)
-    parser.add_argument("--every", type=int, default=1, help="take every n-th batch, which may miss the longest histories")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th batch; may miss the longest histories")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 4, 32])
     parser.add_argument("--padded-part", type=int, default=128, help="users the padded model takes at once")
     parser.add_argument("--rounds", type=int, default=3)
