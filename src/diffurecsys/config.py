@@ -258,6 +258,19 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
         raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}") from None
 
 
+def check_dataset_name(shared: Mapping[str, Any]) -> None:
+    """Check that the dataset an experiment's globals.yml names stands in datasets.yml.
+
+    Raises:
+        ParameterError: it is not there; which ones are.
+    """
+    name, known = str(shared.get("dataset")), sorted(shared.get("datasets", {}))
+    if name not in known:
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+        raise ParameterError(f"globals.yml names the dataset {name!r}, which no datasets.yml describes; {hint}")
+
+
 def flatten(parameters: Parameters) -> dict[str, str]:
     """Return all single values under dotted names (`model.width`), as text."""
     return {name: str(value) for name, value in _leaves("", dataclasses.asdict(parameters))}

@@ -13,7 +13,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from diffurecsys import pipeline_registry
-from diffurecsys.config import validate_parameters
+from diffurecsys.config import check_dataset_name, validate_parameters
 from diffurecsys.datasets import AtomicSave
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 
@@ -24,9 +24,10 @@ logger = logging.getLogger(__name__)
 class StudyHooks:
     """Carries the configured grid into pipelines and catalog, and keeps resumed studies consistent."""
 
-    @hook_impl
+    @hook_impl(tryfirst=True)  # nothing else, like a tracking store, is set up from parameters that are wrong
     def after_context_created(self, context: KedroContext) -> None:
         """Check all parameters and rebuild the pipelines for this run's grid."""
+        check_dataset_name(context.config_loader["globals"])
         parameters = validate_parameters(context.config_loader["parameters"])
         torch.set_num_threads(parameters.threads or ALL_THREADS)
         pipeline_registry.set_study(parameters.study)

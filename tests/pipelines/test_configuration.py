@@ -88,6 +88,18 @@ def test_a_wrong_parameter_is_named(params, message, shared_project):
         session.load_context()
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("amazon_beuty", r"'amazon_beuty', .*did you mean amazon_beauty\?"), ("x", "choose from .*ml-1m")],
+)
+def test_a_wrong_dataset_is_named_before_a_tracking_store_is_made(name, message, project):
+    (project.root / "conf/mine").mkdir()
+    (project.root / "conf/mine/globals.yml").write_text(f"experiment: mine\ndataset: {name}\n")
+    with pytest.raises(ParameterError, match=message), project.session("mine") as session:
+        session.load_context()
+    assert not (project.root / "mlflow.db").exists()
+
+
 def _pipeline_datasets():
     from kedro.framework.project import pipelines
 
