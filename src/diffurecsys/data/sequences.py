@@ -78,8 +78,8 @@ def check_counts(
 def build_sequences(interactions: ibis.Table) -> Sequences:
     """Order each user's interactions by timestamp, among equal ones by row, and number users and items.
 
-    Users and items get their numbers in the order of their first row. Nothing depends on how the backend
-    spreads its work.
+    Users and items get their numbers in the order of their identifiers (bytes of their UTF-8 text), so that neither
+    the order of a file's lines nor how the backend spreads its work decides a number.
 
     Args:
         interactions: table as in `diffurecsys.columns`; `row` is unique.
@@ -114,9 +114,9 @@ def _one_row_a_user(ordered: pa.Table) -> pa.Table:
 
 
 def _vocabulary(interactions: ibis.Table, text: str, number: str) -> ibis.Table:
-    """Number the distinct texts by first row; `n` counts each one's interactions."""
-    found = interactions.group_by(text).agg(first_row=_[ROW].min(), n=_.count())
-    numbered = found.mutate(**{number: ibis.row_number().over(order_by="first_row").cast("int32")})
+    """Number the distinct texts in their own order; `n` counts each one's interactions."""
+    found = interactions.group_by(text).agg(n=_.count())
+    numbered = found.mutate(**{number: ibis.row_number().over(order_by=text).cast("int32")})
     return numbered.select(number, text, "n").cache()
 
 
