@@ -31,10 +31,10 @@ from common import describe_machine, load_store, matmul_flops, memory_bandwidth,
 from diffurecsys.data.packing import PackedBatch, Packer, pack_histories
 from diffurecsys.data.store import SequenceStore, leave_one_out
 from diffurecsys.models import MODELS, ModelConfig, build_model
-from diffurecsys.models.attention import attention
-from diffurecsys.models.cross_entropy import catalogue_cross_entropy
-from diffurecsys.models.sampled_softmax import NegativeSampler
-from diffurecsys.models.segments import Segments
+from diffurecsys.layers.attention import attention
+from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.losses.sampled import NegativeSampler
+from diffurecsys.layers.segments import Segments
 from diffurecsys.training import TrainingConfig, derive_generator, train
 from diffurecsys.training.config import Precision
 from diffurecsys.training.device import autocast, resolve_device

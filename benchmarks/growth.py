@@ -27,7 +27,7 @@ from common import describe_machine, peak_memory, synchronise, write_json
 from diffurecsys.data.packing import Packer
 from diffurecsys.data.store import Examples, SequenceStore
 from diffurecsys.models import ModelConfig, build_model
-from diffurecsys.models.sampled_softmax import NegativeSampler
+from diffurecsys.losses.sampled import NegativeSampler
 from diffurecsys.reporting.style import INK, line_style, marker, style_panel
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import keep_freed_memory, resolve_device

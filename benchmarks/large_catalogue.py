@@ -20,7 +20,7 @@ from common import describe_machine, matmul_flops, peak_memory, synchronise, wri
 from diffurecsys.data.packing import Packer
 from diffurecsys.data.store import Examples, SequenceStore
 from diffurecsys.models import ModelConfig, build_model, recommender
-from diffurecsys.models.sampled_softmax import NegativeSampler
+from diffurecsys.losses.sampled import NegativeSampler
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
 from flops import forward_flops

@@ -5,11 +5,13 @@
 | interactions | USER_ID string, ITEM_ID string, TIMESTAMP int64, ROW int64 (order of the file) |
 | sequences | USER int32, ITEMS list<int32>, TIMESTAMPS list<int64>; one row a user, oldest interaction first |
 | vocabularies | USER or ITEM int32 (0 … n-1), USER_ID or ITEM_ID string |
-| examples | START int64, END int64: of all sequences laid end to end: history `items[START:END]`, target `items[END]` |
-| ranks | USER int64, TARGET int64, RANK float64, N_TIED int64, HISTORY_LENGTH int64, TARGET_POPULARITY int64 |
+| ranks | USER, TARGET, GREATER, TIED, GREATER_UNSEEN, TIED_UNSEEN, HISTORY_LENGTH, TARGET_POPULARITY, all int64 |
+| study_ranks | MODEL, SEED int64, SPLIT (test, validation), then as ranks; the sweeps' rankers included |
+| study_cells | MODEL, SEED, then what is known of each cell: see `pipelines.study.nodes` |
+| study_curves | MODEL, SEED, then as history |
 | item popularity | ITEM int64, TRAINING_POPULARITY int64, POPULARITY int64 (all interactions) |
 | history lengths | USER int64, HISTORY_LENGTH int64 (of the whole history before the test target) |
-| history | EPOCH int64, loss, learning rate, seconds, examples a second, validation metrics |
+| history | EPOCH int64, loss, learning rate, seconds, labels a second, validation metrics |
 """
 
 USER_ID = "user_id"
@@ -22,12 +24,18 @@ ITEM = "item"
 ITEMS = "items"
 TIMESTAMPS = "timestamps"
 
-START = "start"
-END = "end"
+MODEL = "model"  # name of a ranker
+SEED = "seed"
+SPLIT = "split"
+TEST = "test"  # values of SPLIT
+VALIDATION = "validation"
+SPLITS = (TEST, VALIDATION)
 
 TARGET = "target"
-RANK = "rank"
-N_TIED = "n_tied"
+GREATER = "greater"
+TIED = "tied"
+GREATER_UNSEEN = "greater_unseen"
+TIED_UNSEEN = "tied_unseen"
 HISTORY_LENGTH = "history_length"
 TARGET_POPULARITY = "target_popularity"
 

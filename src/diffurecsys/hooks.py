@@ -13,7 +13,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from diffurecsys import pipeline_registry
-from diffurecsys.config import check_dataset_name, validate_parameters
+from diffurecsys.parameters import check_dataset_name, validate_parameters
 from diffurecsys.datasets import AtomicSave
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 

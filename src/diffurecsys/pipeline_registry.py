@@ -9,7 +9,7 @@ from kedro.framework.project import settings
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
-from diffurecsys.config import validate_parameters
+from diffurecsys.parameters import validate_parameters
 from diffurecsys.pipelines import analysis, evaluation, ingestion, preprocessing, reporting, significance, training
 from diffurecsys.study import Study
 

@@ -1,4 +1,4 @@
-"""Progress of a training on the terminal: epochs, steps, loss, examples a second, time to go."""
+"""Progress of a training on the terminal: epochs, steps, loss, labels a second, time to go."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def training_progress(title: str) -> Iterator[Callable[[StepRecord], None]]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("loss {task.fields[loss]}"),
-        TextColumn("{task.fields[speed]} examples/s"),
+        TextColumn("{task.fields[speed]} labels/s"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
     task = progress.add_task(title, total=None, loss="–", speed="–")
-    examples, since = 0, time.monotonic()
+    labels, since = 0, time.monotonic()
 
     def show(step: StepRecord) -> None:
-        nonlocal examples, since
-        examples += step.examples
+        nonlocal labels, since
+        labels += step.labels
         elapsed = time.monotonic() - since
         if elapsed < REFRESH_SECONDS and step.step < step.steps:
             return
@@ -44,9 +44,9 @@ def training_progress(title: str) -> Iterator[Callable[[StepRecord], None]]:
             completed=(step.epoch - 1) * step.steps + step.step,
             total=step.epochs * step.steps,
             loss=f"{float(step.loss):.4f}",
-            speed=f"{examples / max(elapsed, 1e-9):,.0f}",
+            speed=f"{labels / max(elapsed, 1e-9):,.0f}",
         )
-        examples, since = 0, time.monotonic()
+        labels, since = 0, time.monotonic()
 
     with progress:
         yield show if console.is_terminal else _ignore

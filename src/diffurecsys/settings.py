@@ -6,7 +6,7 @@ import rich
 
 from diffurecsys.errors import hide_tracebacks_of_user_errors
 from diffurecsys.hooks import StudyHooks
-from diffurecsys.tracking import TrackingHooks
+from diffurecsys.tracking.hooks import TrackingHooks
 
 HOOKS = (StudyHooks(), TrackingHooks())
 # kedro-mlflow's hooks run inside TrackingHooks; Kedro's telemetry not at all

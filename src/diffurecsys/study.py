@@ -1,82 +1,172 @@
-"""The grid of a study: which models are trained under which seeds, next to which baselines and controls."""
+"""The grid of a study: which rankers are trained under which seeds, and which controls beside them."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from diffurecsys.models.base import RankerConfig
+from diffurecsys.models.registry import find_family
+from diffurecsys.training.config import TrainingConfig
+
+Role = Literal["model", "baseline", "control"]
+ROLES = get_args(Role)
+
+INCIDENTAL = ("device", "checkpoint_every")  # training settings that change no number
+
+
+@dataclass(frozen=True)
+class RankerSpec:
+    """One ranker of a study: all that decides its numbers besides data and seed.
+
+    Attributes:
+        name: as tables call it.
+        family: what kind of ranker it is.
+        role: `model`, `baseline` or `control`: its section in tables; models are warned of losing to baselines.
+        network: its hyper-parameters.
+        training: how it is trained; without meaning for rankers that do not train.
+    """
+
+    name: str
+    family: str
+    role: Role
+    network: RankerConfig
+    training: TrainingConfig
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has a loss."""
+        return self.network.capabilities.trains
+
+    def varied(self, name: str, parameter: str, value: Any) -> RankerSpec:  # noqa: ANN401 - any parameter's value
+        """Return the ranker with another value of `network.…` or `training.…`, under another name.
+
+        Raises:
+            ValueError: there is no such parameter, or it cannot have this value.
+        """
+        part, _, key = parameter.partition(".")
+        if part not in ("network", "training") or key not in {f.name for f in dataclasses.fields(getattr(self, part))}:
+            raise ValueError(f"{self.name} has no parameter {parameter!r}")
+        changed = dataclasses.replace(getattr(self, part), **{key: value})
+        return dataclasses.replace(self, name=name, role="control", **{part: changed})
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What a ranker of a sweep changes.
+
+    Attributes:
+        sweep: name of the sweep.
+        base: the ranker that is varied.
+        parameter: dotted, `network.delta`.
+        value: in place of the configured one.
+    """
+
+    sweep: str
+    base: str
+    parameter: str
+    value: Any
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of the grid.
+    """One entry of the grid: a ranker under a seed.
 
     Attributes:
-        model: name of the model, the baseline or the sweep's variant.
-        seed: what its random streams derive from; None for a baseline, which draws nothing.
-        base: of a sweep's variant, the model that it varies.
-        delta: of a sweep's variant, its δ in place of the configured one.
+        spec: the ranker.
+        seed: what its random streams derive from.
+        varies: how it differs from the ranker that a sweep varies.
     """
 
-    model: str
-    seed: int | None = None
-    base: str | None = None
-    delta: float | None = None
-
-    @property
-    def architecture(self) -> str:
-        """Name of the network."""
-        return self.base or self.model
+    spec: RankerSpec
+    seed: int = 0
+    varies: Variation | None = None
 
     @property
     def group(self) -> str:
-        """Namespace of all cells of the model: `diffurec`, `sweep.diffurec_delta_0`, `popularity`."""
-        return self.model if self.base is None else f"sweep.{self.model}"
+        """Namespace of all cells of the ranker: `diffurec`, `sweep.diffurec_delta_0`."""
+        return self.spec.name if self.varies is None else f"sweep.{self.spec.name}"
 
     @property
     def namespace(self) -> str:
-        """Prefix of the cell's nodes and datasets: `diffurec.seed_0`, `popularity`."""
-        return self.group if self.seed is None else f"{self.group}.seed_{self.seed}"
+        """Prefix of the cell's nodes and datasets: `diffurec.seed_0`."""
+        return f"{self.group}.seed_{self.seed}"
+
+    def identity(self, data_fingerprint: str) -> str:
+        """Digest of everything that decides the cell's numbers: data, family and its version, configuration, seed.
+
+        Neither the name nor the role counts, nor where and how often training was interrupted.
+        """
+        return cell_identity(self.description(), self.seed, data_fingerprint)
+
+    def description(self) -> dict[str, Any]:
+        """Return the ranker's configuration as plain values."""
+        spec = self.spec
+        return {
+            "family": spec.family,
+            "version": find_family(spec.family).version,
+            "network": dataclasses.asdict(spec.network),
+            "training": dataclasses.asdict(spec.training) if spec.trains else None,
+        }
+
+
+def cell_identity(description: Mapping[str, Any], seed: int, data_fingerprint: str) -> str:
+    """Digest a cell's `description`, its seed and its data."""
+    training = description["training"]
+    if training is not None:
+        training = {name: value for name, value in training.items() if name not in INCIDENTAL}
+    parts = {**description, "training": training, "seed": seed, "data": data_fingerprint}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Models trained again with other weights δ of the noised target; δ = 0 is the control without diffusion.
+    """Rankers trained again with other values of one parameter.
 
     Attributes:
-        models: which models of the study.
-        deltas: every δ besides the configured one.
+        rankers: which rankers of the study.
+        parameter: `network.…` or `training.…`.
+        values: every value besides the configured one.
         n_seeds: seeds a variant; 0 leaves the sweep out.
     """
 
-    models: tuple[str, ...] = ()
-    deltas: tuple[float, ...] = ()
+    rankers: tuple[str, ...]
+    parameter: str
+    values: tuple[Any, ...]
     n_seeds: int = 1
 
-    @property
-    def cells(self) -> tuple[Cell, ...]:
-        """All cells, variant by variant."""
-        return tuple(
-            Cell(variant_name(model, delta), seed, base=model, delta=delta)
-            for model in self.models
-            for delta in self.deltas
-            for seed in range(self.n_seeds)
-        )
+    def variants(self, name: str, specs: Mapping[str, RankerSpec]) -> Iterable[tuple[RankerSpec, Variation]]:
+        """Yield every ranker that the sweep adds, of rankers that the study has."""
+        label = self.parameter.rpartition(".")[2]
+        for ranker in self.rankers:
+            if self.n_seeds and ranker in specs:
+                for value in self.values:
+                    variant = specs[ranker].varied(variant_name(ranker, label, value), self.parameter, value)
+                    yield variant, Variation(name, ranker, self.parameter, value)
 
 
 @dataclass(frozen=True)
 class Study:
-    """Which models, how many seeds, which baselines, which controls.
+    """Which rankers, how many seeds, which controls.
 
     Attributes:
-        models: variants to train, each with seeds 0 … `n_seeds - 1`.
-        n_seeds: seeds a model.
-        baselines: rankers without training, one cell each.
-        sweep: models with other δ.
+        specs: all rankers, in the order of the report.
+        n_seeds: seeds of each ranker that trains; others have the single seed 0.
+        seeds_of: seeds of single rankers, in place of `n_seeds`.
+        references: every ranker is tested against these; empty: all pairs of models, and models against baselines.
+        sweeps: rankers trained again with other values of a parameter.
     """
 
-    models: tuple[str, ...]
+    specs: tuple[RankerSpec, ...]
     n_seeds: int
-    baselines: tuple[str, ...] = ()
-    sweep: Sweep = field(default_factory=Sweep)
+    seeds_of: Mapping[str, int] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
+    sweeps: Mapping[str, Sweep] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse an empty or ambiguous grid.
@@ -84,51 +174,104 @@ class Study:
         Raises:
             ValueError: naming the parameter and its value.
         """
-        if not self.models:
-            raise ValueError("study.models must name at least one model")
+        if len(self.specs) < 2:
+            raise ValueError(f"study.rankers names {len(self.specs)} ranker(s): a study compares at least two")
         if self.n_seeds < 1:
             raise ValueError(f"study.n_seeds must be at least 1, got {self.n_seeds}")
-        if self.sweep.n_seeds < 0:
-            raise ValueError(f"study.sweep.n_seeds must not be negative, got {self.sweep.n_seeds}")
-        names = [*self.models, *self.baselines]
+        names = [spec.name for spec in self.specs]
         if len(set(names)) < len(names):
-            raise ValueError(f"study.models and study.baselines must not repeat a name, got {names}")
-        for name, values in (("models", self.sweep.models), ("deltas", self.sweep.deltas)):
-            if len(set(values)) < len(values):
-                raise ValueError(f"study.sweep.{name} must not repeat a value, got {list(values)}")
-        if any(delta < 0 for delta in self.sweep.deltas):
-            raise ValueError(f"study.sweep.deltas must not be negative, got {list(self.sweep.deltas)}")
+            raise ValueError(f"study.rankers must not repeat a name, got {names}")
+        for name in self.references:
+            if name not in names:
+                raise ValueError(f"study.references names {name!r}, which is none of study.rankers ({', '.join(names)})")
+        for name, sweep in self.sweeps.items():
+            if sweep.n_seeds < 0:
+                raise ValueError(f"study.sweeps.{name}.n_seeds must not be negative, got {sweep.n_seeds}")
+            if len(set(sweep.values)) < len(sweep.values):
+                raise ValueError(f"study.sweeps.{name}.values must not repeat a value, got {list(sweep.values)}")
+            for spec, varies in self._variants(name):
+                base = self.spec(varies.base)
+                part, _, key = varies.parameter.partition(".")
+                if getattr(getattr(base, part), key) == varies.value:
+                    raise ValueError(
+                        f"study.sweeps.{name}.values must not hold {varies.value!r}: {base.name} has it anyway"
+                    )
+
+    def _variants(self, name: str) -> list[tuple[RankerSpec, Variation]]:
+        try:
+            return list(self.sweeps[name].variants(name, {spec.name: spec for spec in self.specs}))
+        except ValueError as error:
+            raise ValueError(f"study.sweeps.{name}: {error}") from None
 
     @property
-    def trained(self) -> tuple[Cell, ...]:
-        """Cells with a model to train, model by model; the sweep's last."""
-        return tuple(Cell(model, seed) for model in self.models for seed in range(self.n_seeds)) + self.varied
+    def names(self) -> tuple[str, ...]:
+        """Names of all rankers but the sweeps', in order."""
+        return tuple(spec.name for spec in self.specs)
 
-    @property
+    def spec(self, name: str) -> RankerSpec:
+        """Return a ranker, one of a sweep included.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        return self.specs_by_name[name]
+
+    @cached_property
+    def specs_by_name(self) -> dict[str, RankerSpec]:
+        """All rankers, those of the sweeps last."""
+        variants = [spec for name in self.sweeps for spec, _ in self._variants(name)]
+        return {spec.name: spec for spec in (*self.specs, *variants)}
+
+    def with_role(self, role: Role) -> tuple[str, ...]:
+        """Names of the rankers with a role, in order; the sweeps' are left out."""
+        return tuple(spec.name for spec in self.specs if spec.role == role)
+
+    @cached_property
+    def main(self) -> tuple[Cell, ...]:
+        """All cells but the sweeps', ranker by ranker."""
+        return tuple(
+            Cell(spec, seed)
+            for spec in self.specs
+            for seed in range(self.seeds_of.get(spec.name, self.n_seeds) if spec.trains else 1)
+        )
+
+    @cached_property
     def varied(self) -> tuple[Cell, ...]:
-        """The sweep's cells, of models that the study trains anyway."""
-        return tuple(cell for cell in self.sweep.cells if cell.base in self.models)
-
-    @property
-    def untrained(self) -> tuple[Cell, ...]:
-        """Baseline cells."""
-        return tuple(Cell(name) for name in self.baselines)
+        """The sweeps' cells."""
+        return tuple(
+            Cell(spec, seed, varies)
+            for name, sweep in self.sweeps.items()
+            for spec, varies in self._variants(name)
+            for seed in range(sweep.n_seeds)
+        )
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """All cells."""
-        return self.trained + self.untrained
+        """All cells, the sweeps' last."""
+        return self.main + self.varied
+
+    def cells_of(self, ranker: str) -> tuple[Cell, ...]:
+        """All cells of a ranker, one of a sweep included."""
+        return tuple(cell for cell in self.cells if cell.spec.name == ranker)
 
     @property
-    def variants(self) -> tuple[Cell, ...]:
-        """The first cell of each of the sweep's variants."""
-        return tuple(cell for cell in self.varied if cell.seed == 0)
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Which rankers are tested against which: (ranker, reference)."""
+        if self.references:
+            names, seen = list(self.names), set()
+            pairs = []
+            for reference in self.references:
+                for name in names:
+                    if name != reference and (reference, name) not in seen:
+                        seen.add((name, reference))
+                        pairs.append((name, reference))
+            return tuple(pairs)
+        models, baselines = self.with_role("model"), self.with_role("baseline")
+        between = [(model, models[i]) for j, model in enumerate(models) for i in range(j)]
+        return tuple(between + [(model, baseline) for model in models for baseline in baselines])
 
-    def cells_of(self, model: str) -> tuple[Cell, ...]:
-        """All cells of a model, a baseline or a variant."""
-        return tuple(cell for cell in self.cells if cell.model == model)
 
-
-def variant_name(model: str, delta: float) -> str:
+def variant_name(ranker: str, parameter: str, value: Any) -> str:  # noqa: ANN401 - any parameter's value
     """Name a sweep's variant as datasets and files allow: `diffurec_delta_0_01`."""
-    return f"{model}_delta_{delta:.10g}".replace(".", "_")
+    text = f"{value:.10g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return f"{ranker}_{parameter}_{text}".replace(".", "_").replace("-", "minus_")

@@ -12,7 +12,7 @@ from diffurecsys.data.packing import pack_histories
 from diffurecsys.diffusion import sample_ddpm
 from diffurecsys.models import DiffusionRecommender, ModelConfig, build_model
 from diffurecsys.models.recommender import scale_noised_target
-from diffurecsys.models.segments import Segments
+from diffurecsys.layers.segments import Segments
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 Recorded = dict[str, torch.Tensor]

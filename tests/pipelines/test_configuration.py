@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kedro.io import MemoryDataset
 
-from diffurecsys.config import (
+from diffurecsys.parameters import (
     DownloadParameters,
     EvaluationParameters,
     ModelParameters,

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.tracking import MlflowClient
 
-from diffurecsys.tracking import git_revision
+from diffurecsys.tracking.hooks import git_revision
 
 PARAMS = {
     "study": {

@@ -28,7 +28,7 @@ CORE = (
     "diffurecsys.diffusion",
     "diffurecsys.evaluation.ranks",
     "diffurecsys.models",
-    "diffurecsys.models.top_items",
+    "diffurecsys.serving.top_items",
     "diffurecsys.training",
 )
 WITHOUT = f"import sys; sys.modules.update(dict.fromkeys({ABSENT}))"  # None there makes an import fail

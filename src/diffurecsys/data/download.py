@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 from filelock import FileLock, Timeout
 
 from diffurecsys.data.archives import zip_damage
-from diffurecsys.data.datasets import HOST, SAMPLE, DatasetSpec
+from diffurecsys.data.specs import HOST, SAMPLE, DatasetSpec
 from diffurecsys.data.transfer import PartialFile, TransferError, transfer
 from diffurecsys.errors import UserError
 from diffurecsys.files import atomic_path

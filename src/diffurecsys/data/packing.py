@@ -19,13 +19,15 @@ class PackedBatch:
         items: int64 `[tokens]`, the histories one after another.
         offsets: int32 `[batch + 1]`; history `b` is `items[offsets[b]:offsets[b + 1]]` (FlashAttention's `cu_seqlens`).
         lengths: history lengths on the host, ascending: shapes are known without asking the device.
-        targets: int64 `[batch]`, the item that follows each history.
+        targets: int64 `[asked]`, the item that follows each asked position.
+        everywhere: whether every position is asked (`asked` = tokens), or the last of each history (`asked` = batch).
     """
 
     items: Tensor
     offsets: Tensor
     lengths: tuple[int, ...]
     targets: Tensor
+    everywhere: bool = False
 
     def __len__(self) -> int:
         """Number of histories."""
@@ -44,11 +46,27 @@ class Packer:
     for the device.
     """
 
-    def __init__(self, store: SequenceStore, examples: Examples, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        store: SequenceStore,
+        examples: Examples,
+        device: torch.device | str = "cpu",
+        *,
+        everywhere: bool = False,
+    ) -> None:
+        """Keep the examples at hand.
+
+        Args:
+            store: all sequences.
+            examples: what batches are made of.
+            device: where batches are made.
+            everywhere: whether batches ask at every position, or at the end of each history.
+        """
         self._items = store.items.to(device)
         self._end = examples.end.to(device)
         self._lengths = examples.lengths.cpu()
         self.device = torch.device(device)
+        self._everywhere = everywhere
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -75,7 +93,8 @@ class Packer:
             items=self._items[position].long(),
             offsets=offsets_on_device.int(),
             lengths=tuple(lengths.tolist()),
-            targets=self._items[end].long(),
+            targets=self._items[position + 1 if self._everywhere else end].long(),
+            everywhere=self._everywhere,
         )
         return batch, index
 

@@ -14,7 +14,7 @@ import torch
 from ibis import _
 
 from diffurecsys.columns import ITEM, ITEM_ID, ITEMS, ROW, TIMESTAMP, TIMESTAMPS, USER, USER_ID
-from diffurecsys.data.datasets import Counts
+from diffurecsys.data.specs import Counts
 from diffurecsys.data.store import SequenceStore
 from diffurecsys.errors import DataError
 

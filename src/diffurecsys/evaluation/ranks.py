@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,62 +12,70 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffurecsys.data.packing import PackedBatch, Packer
+from diffurecsys.data.split import StudyData
 from diffurecsys.data.store import Examples, SequenceStore
 
 Score = Callable[[PackedBatch, torch.Generator], Tensor]
+Ranking = Literal["all", "unseen"]
+ALL: Ranking = "all"  # the whole catalogue, the paper's protocol
+UNSEEN: Ranking = "unseen"  # without the items that the user had before
+RANKINGS = (ALL, UNSEEN)
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """One row an example, in the order of the examples.
+    """Where each example's target stands, one row an example, in the order of the examples.
+
+    A target that the user had before cannot be found among unseen items: there all others stand ahead of it.
 
     Attributes:
         user: int64, position of the user in the store.
         target: int64, the item to be found.
-        rank: float64, expected rank of the target when ties are broken at random: 1 + greater + tied / 2.
-        n_tied: int64, other items with exactly the target's score.
+        greater: int64, items of the catalogue with a higher score than the target.
+        tied: int64, other items with exactly its score.
+        greater_unseen: like `greater`, counting only items that the user did not have before.
+        tied_unseen: like `tied`, likewise.
         history_length: int64, items that the ranker saw.
         target_popularity: int64, interactions with the target in the training part.
     """
 
     user: NDArray[np.int64]
     target: NDArray[np.int64]
-    rank: NDArray[np.float64]
-    n_tied: NDArray[np.int64]
+    greater: NDArray[np.int64]
+    tied: NDArray[np.int64]
+    greater_unseen: NDArray[np.int64]
+    tied_unseen: NDArray[np.int64]
     history_length: NDArray[np.int64]
     target_popularity: NDArray[np.int64]
 
+    def places(self, ranking: Ranking = ALL) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many items stand ahead of each target and how many beside it."""
+        return (self.greater, self.tied) if ranking == ALL else (self.greater_unseen, self.tied_unseen)
 
-def training_popularity(store: SequenceStore, train: Examples) -> Tensor:
-    """Count interactions in the training part, int64 `[n_items]`: training targets and the first item before them."""
-    users = torch.unique(train.users(store))
-    positions = torch.cat([train.end, store.offsets[users]])
-    return torch.bincount(store.items[positions].long(), minlength=store.n_items)
+    def expected(self, ranking: Ranking = ALL) -> NDArray[np.float64]:
+        """Return each target's mean rank when ties are broken at random, float64."""
+        greater, tied = self.places(ranking)
+        return np.asarray(1 + greater + tied / 2)
 
 
 @torch.inference_mode()
 def rank_targets(
     score: Score,
-    store: SequenceStore,
+    data: StudyData,
     examples: Examples,
     *,
     generator: torch.Generator,
-    popularity: Tensor,
-    exclude_seen: bool = False,
     batch_size: int = 512,
     max_score_bytes: int = 256 << 20,
     device: torch.device | str = "cpu",
 ) -> Ranks:
-    """Rank every example's target in the whole catalogue.
+    """Rank every example's target in the whole catalogue, and among the items that its user did not have before.
 
     Args:
         score: gives `[batch, n_items]`, higher is better.
-        store: all sequences, on the host.
+        data: sequences and split, on the host.
         examples: whom to rank for.
         generator: passed to `score`; on `device`.
-        popularity: int64 `[n_items]`, see `training_popularity`.
-        exclude_seen: leave out every item that the user had before the target, however long ago. A target that is
-            itself such an item cannot be recommended and gets the last rank, `n_items`.
         batch_size: most examples scored at once; fewer where the scores would take more than `max_score_bytes`.
         max_score_bytes: bound for one float32 score matrix.
         device: where `score` computes.
@@ -74,51 +83,51 @@ def rank_targets(
     Raises:
         ValueError: `score` gave NaN or the wrong shape.
     """
+    store = data.store
     packer = Packer(store, examples, device)
     rows = max(1, min(batch_size, max_score_bytes // (4 * store.n_items)))
-    rank = torch.empty(len(examples), dtype=torch.float64)
-    n_tied = torch.empty(len(examples), dtype=torch.int64)
+    places = torch.empty((4, len(examples)), dtype=torch.int64)
     by_length = torch.argsort(examples.lengths, stable=True)  # like lengths together: least work a batch
-    seen = SeenItems(store, examples, packer.device) if exclude_seen else None
+    seen = SeenItems(store, examples, packer.device)
     for batch, index in packer.batches(by_length, rows):
         scores = score(batch, generator)
         _check(scores, batch, store.n_items)
-        if seen is not None:
-            seen.exclude(scores, index)
-        batch_rank, tied = rank_in_scores(scores, batch.targets)
-        rank[index], n_tied[index] = batch_rank.cpu(), tied.cpu()
+        places[:2, index] = torch.stack(rank_in_scores(scores, batch.targets)).cpu()
+        seen.exclude(scores, index)
+        places[2:, index] = torch.stack(rank_in_scores(scores, batch.targets)).cpu()
     target = store.items[examples.end].long()
+    greater, tied, greater_unseen, tied_unseen = places.numpy()
     return Ranks(
         user=examples.users(store).numpy(),
         target=target.numpy(),
-        rank=rank.numpy(),
-        n_tied=n_tied.numpy(),
+        greater=greater,
+        tied=tied,
+        greater_unseen=greater_unseen,
+        tied_unseen=tied_unseen,
         history_length=examples.lengths.numpy(),
-        target_popularity=popularity.cpu()[target].numpy(),
+        target_popularity=data.popularity[target].numpy(),
     )
 
 
 def rank_in_scores(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Rank each row's target among all items of the row.
+    """Say where each row's target stands among all items of the row.
 
     Args:
         scores: `[batch, n_items]`, higher is better; minus infinity excludes an item.
         targets: int64 `[batch]`.
 
     Returns:
-        float64 `[batch]` expected ranks when ties are broken at random (an excluded target has the last), and int64
-        `[batch]` numbers of other items with the target's score.
+        int64 `[batch]` numbers of items with a higher score (all others, for an excluded target), and of other items
+        with the target's score.
     """
     of_target = scores.gather(1, targets[:, None])
     greater, tied = (scores > of_target).sum(1), (scores == of_target).sum(1) - 1
     excluded = of_target[:, 0] == float("-inf")
-    greater = torch.where(excluded, scores.shape[1] - 1, greater)
-    tied = torch.where(excluded, 0, tied)
-    return 1 + greater + tied.double() / 2, tied
+    return torch.where(excluded, scores.shape[1] - 1, greater), torch.where(excluded, 0, tied)
 
 
 class SeenItems:
-    """Removes from a ranking what the users had before."""
+    """Removes from a ranking what the users had before, however long ago."""
 
     def __init__(self, store: SequenceStore, examples: Examples, device: torch.device) -> None:
         self._items = store.items.to(device)

@@ -1,69 +1,113 @@
-"""Trained weights on disk: one safetensors file that knows which model it belongs to."""
+"""Trained weights on disk: one safetensors file that knows what made it and whether it is whole."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from diffurecsys.models import build_model
-from diffurecsys.models.config import ModelConfig
-from diffurecsys.models.recommender import DiffusionRecommender
+from diffurecsys.errors import DataError
+from diffurecsys.models.base import Ranker, RankerConfig
+from diffurecsys.models.registry import build_ranker, find_family
 
 METADATA_KEY = "diffurecsys"
 
 
 @dataclass(frozen=True)
-class ModelWeights:
-    """Weights and everything needed to build the model around them.
+class RankerWeights:
+    """Weights and everything needed to build the ranker around them.
 
     Attributes:
-        model: name of the variant.
+        family: of the ranker.
         n_items: size of the catalogue.
         config: hyper-parameters.
-        state: tensors by name.
+        state: tensors by name, what was counted included.
+        identity: digest of what made them, see `Cell.identity`.
+        data: fingerprint of the sequences and their split, whose numbers of items the weights use.
+        max_length: histories were cut to their last so many items.
     """
 
-    model: str
+    family: str
     n_items: int
-    config: ModelConfig
+    config: RankerConfig
     state: dict[str, Tensor]
+    identity: str
+    data: str
+    max_length: int
 
-    def build(self, device: torch.device | str = "cpu") -> DiffusionRecommender:
-        """Return the model with these weights, in evaluation mode."""
-        built = build_model(self.model, self.n_items, self.config)
+    def build(self, device: torch.device | str = "cpu") -> Ranker:
+        """Return the ranker with these weights, in evaluation mode."""
+        built = build_ranker(self.family, self.config, self.n_items)
         built.load_state_dict(self.state)
         return built.to(device).eval()
 
 
-def save_weights(weights: ModelWeights, path: Path) -> None:
+def digest_state(state: dict[str, Tensor]) -> str:
+    """Digest tensors: names, types, shapes and every bit."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def config_from(family: str, values: dict[str, Any]) -> RankerConfig:
+    """Make a family's configuration from plain values, as JSON holds them."""
+    kind = find_family(family).config
+    known = {field.name for field in dataclasses.fields(kind)}
+    if unknown := sorted(set(values) - known):
+        raise DataError(f"the family {family!r} has no parameter {', '.join(unknown)}: train again with this version")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def save_weights(weights: RankerWeights, path: Path) -> None:
     """Write `weights`; the same weights give the same bytes."""
-    description = {"model": weights.model, "n_items": weights.n_items, "config": asdict(weights.config)}
+    from safetensors.torch import save_file
+
+    description = {
+        **{name: getattr(weights, name) for name in ("family", "n_items", "identity", "data", "max_length")},
+        "config": asdict(weights.config),
+        "digest": digest_state(weights.state),
+    }
     metadata = {METADATA_KEY: json.dumps(description, sort_keys=True)}
     save_file({name: tensor.contiguous() for name, tensor in weights.state.items()}, path, metadata=metadata)
 
 
-def load_weights(path: Path) -> ModelWeights:
+def load_weights(path: Path) -> RankerWeights:
     """Read what `save_weights` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or holds something else.
+        DataError: the file is damaged or holds something else.
     """
+    from safetensors import SafetensorError, safe_open
+
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}: train the model first")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}): delete it and train again") from error
-    if METADATA_KEY not in metadata:
-        raise ValueError(f"{path} holds tensors, but not of a model trained here (no {METADATA_KEY!r} in its metadata)")
-    description = json.loads(metadata[METADATA_KEY])
-    return ModelWeights(description["model"], description["n_items"], ModelConfig(**description["config"]), state)
+    except (SafetensorError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path} is not a whole safetensors file ({error}): delete it and train again") from error
+    try:
+        description = json.loads(metadata[METADATA_KEY])
+        digest, config = description.pop("digest"), description.pop("config")
+        weights = RankerWeights(
+            **description, config=config_from(description["family"], config), state=state
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise DataError(
+            f"{path} holds tensors, but not of a ranker trained by this version (no whole {METADATA_KEY!r} in its "
+            "metadata): delete it and train again"
+        ) from error
+    if digest_state(state) != digest:
+        raise DataError(f"{path} is damaged: its tensors are not those that were written; delete it and train again")
+    return weights

@@ -24,7 +24,7 @@ from diffurecsys.columns import EPOCH
 from diffurecsys.evaluation.leaderboard import TEST, Leaderboard
 from diffurecsys.reporting.paper import PaperResults
 from diffurecsys.reporting.style import COLOURS, GREY, INK, add_caption, add_legend, line_style, style_panel
-from diffurecsys.reporting.tables import format_score
+from diffurecsys.reporting.leaderboard_tables import format_score
 
 FIGURE_METRICS = ("NDCG@10", "HR@10")
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from diffurecsys.evaluation.leaderboard import TEST, VALIDATION, Leaderboard
 from diffurecsys.reporting.paper import PaperResults
-from diffurecsys.reporting.table import Columns, Table, make_table, number, p_value, score
+from diffurecsys.reporting.text_table import Columns, Table, make_table, number, p_value, score
 
 CLOSER = "closer_to"
 

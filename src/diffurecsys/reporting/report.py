@@ -13,8 +13,8 @@ from diffurecsys.evaluation.leaderboard import DECLARED_METRIC, SPLITS, Leaderbo
 from diffurecsys.reporting.paper import PaperResults
 from diffurecsys.reporting.sections import Section, StudyTables, headline, study_sections
 from diffurecsys.reporting.svg import embed_svg
-from diffurecsys.reporting.table import Table
-from diffurecsys.reporting.tables import leaderboard_table
+from diffurecsys.reporting.text_table import Table
+from diffurecsys.reporting.leaderboard_tables import leaderboard_table
 
 Counts = Mapping[str, Mapping[str, int]]
 

@@ -11,7 +11,7 @@ from diffurecsys.evaluation.inference import ENSEMBLE, STEPS, TRAINING_SEEDS
 from diffurecsys.evaluation.leaderboard import DECLARED_METRIC, Leaderboard
 from diffurecsys.reporting import paper_tables, study_tables, verdicts
 from diffurecsys.reporting.paper import PaperResults, compare_with_paper
-from diffurecsys.reporting.table import Table
+from diffurecsys.reporting.text_table import Table
 
 FOREST, CURVES, GROUPS, STEPS_FIGURE = "Differences", "Training curves", "Groups of users", "Reverse steps"
 ENSEMBLES, SWEEP, TARGETS, SAMPLES, ITEMS = (

@@ -9,7 +9,7 @@ import pandas as pd
 
 from diffurecsys.evaluation.inference import ENSEMBLE, STEPS, TRAINING_SEEDS
 from diffurecsys.evaluation.inference_summary import ALL
-from diffurecsys.reporting.table import Columns, Table, count, interval, make_table, number, p_value, percent, score
+from diffurecsys.reporting.text_table import Columns, Table, count, interval, make_table, number, p_value, percent, score
 
 PAGE_METRICS = ("HR@10", "NDCG@10")  # the files hold the others
 KINDS = {

@@ -8,8 +8,8 @@ from typing import Any
 from diffurecsys.evaluation.leaderboard import DECLARED_METRIC, TEST, Leaderboard
 from diffurecsys.reporting.paper import PaperResults
 from diffurecsys.reporting.report import Report, environment
-from diffurecsys.reporting.table import NOTHING, Line, Table
-from diffurecsys.reporting.tables import format_score, format_seconds
+from diffurecsys.reporting.text_table import NOTHING, Line, Table
+from diffurecsys.reporting.leaderboard_tables import format_score, format_seconds
 
 Record = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from diffurecsys.evaluation.inference import ENSEMBLE, STEPS, TRAINING_SEEDS
 from diffurecsys.evaluation.significance.seeds import ENOUGH_SEEDS
-from diffurecsys.reporting.table import interval, p_value, percent, seeds
+from diffurecsys.reporting.text_table import interval, p_value, percent, seeds
 
 ALPHA = 0.05
 BETTER, WORSE, OPEN = "better", "worse", "no difference shown"

@@ -3,46 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
+
+from diffurecsys.checks import at_least, one_of, positive, within
+from diffurecsys.data.schemes import SCHEMES
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Optimiser = Literal["adam", "adamw"]
+Decay = Literal["step", "cosine", "constant"]
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How one model is trained.
+    """How one ranker is trained.
 
     Attributes:
+        scheme: `prefix` (an example for every prefix of a training sequence, asked at its end, the paper's) or `window`
+            (whole sequences, asked at every position; for causal rankers).
         epochs: passes over the training examples, at most.
-        batch_size: examples a step.
-        learning_rate: Adam's, until `lr_decay_epoch`.
-        weight_decay: Adam's L2 penalty.
-        lr_decay_epoch: from this epoch on (and again after as many) the rate is multiplied by `lr_decay` (StepLR).
-        lr_decay: that factor.
-        negatives: compare each target with this many sampled items, the same for the whole batch, in place of the
-            whole catalogue (the paper's loss): for catalogues of hundreds of thousands of items. None is the catalogue.
-        negatives_power: they are drawn in proportion to training popularity to this power, and the loss corrects for
-            it; 0 draws uniformly.
+        batch_size: examples a step: prefixes, or windows.
+        learning_rate: the optimiser's, after warm-up and before decay.
+        optimiser: `adam`, whose weight decay is an L2 penalty, or `adamw`, whose decay is decoupled from the gradient.
+        beta2: Adam's second decay rate.
+        weight_decay: of the optimiser.
+        warmup_steps: over so many first steps the rate rises linearly from 0.
+        lr_schedule: `step` multiplies the rate by `lr_decay` from `lr_decay_epoch` on (and again after as many),
+            `cosine` lets it fall to 0 over `epochs`, `constant` leaves it.
+        lr_decay_epoch: of `step`.
+        lr_decay: of `step`.
+        average: validate and keep an exponential moving average of the weights with this decay a step; None: the
+            weights themselves.
         clip_norm: largest gradient norm; None leaves gradients alone.
         validate_every: epochs between validations on NDCG@10.
-        validation_steps: reverse steps used in validation.
         patience: stop after this many validations without improvement; None trains all epochs.
         checkpoint_every: epochs between checkpoints.
         precision: `auto` is bfloat16 autocast on CUDA and float32 elsewhere.
         device: `auto` is CUDA where there is one.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    scheme: str = "prefix"
     epochs: int = 41
     batch_size: int = 1024
     learning_rate: float = 1e-3
+    optimiser: Optimiser = "adam"
+    beta2: float = 0.999
     weight_decay: float = 1e-4
+    warmup_steps: int = 0
+    lr_schedule: Decay = "step"
     lr_decay_epoch: int = 30
     lr_decay: float = 0.1
-    negatives: int | None = None
-    negatives_power: float = 0.75
+    average: float | None = None
     clip_norm: float | None = None
     validate_every: int = 1
-    validation_steps: int = 1
     patience: int | None = 10
     checkpoint_every: int = 1
     precision: Precision = "auto"
@@ -54,17 +68,11 @@ class TrainingConfig:
         Raises:
             ValueError: naming the parameter, its value and what is allowed.
         """
-        at_least_one = ("epochs", "batch_size", "lr_decay_epoch", "validate_every", "validation_steps", "patience")
-        for name in (*at_least_one, "checkpoint_every", "negatives"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"training.{name} must be at least 1, got {value}")
-        for name in ("learning_rate", "lr_decay", "clip_norm"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"training.{name} must be positive, got {value}")
-        for name in ("weight_decay", "negatives_power"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"training.{name} must not be negative, got {getattr(self, name)}")
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"training.precision must be one of {get_args(Precision)}, got {self.precision!r}")
+        at_least(self, 1, "epochs", "batch_size", "lr_decay_epoch", "validate_every", "patience", "checkpoint_every")
+        positive(self, "learning_rate", "lr_decay", "clip_norm")
+        at_least(self, 0, "weight_decay", "warmup_steps")
+        within(self, 0, 1, "beta2", "average")
+        one_of(self, tuple(SCHEMES), "scheme")
+        one_of(self, get_args(Precision), "precision")
+        one_of(self, get_args(Optimiser), "optimiser")
+        one_of(self, get_args(Decay), "lr_schedule")

@@ -16,7 +16,7 @@ class StepRecord:
         epochs: planned epochs.
         step: 1-based within the epoch.
         steps: steps an epoch.
-        examples: examples in the batch.
+        labels: asked positions in the batch.
         loss: scalar on the training device; reading it waits for the device.
     """
 
@@ -24,7 +24,7 @@ class StepRecord:
     epochs: int
     step: int
     steps: int
-    examples: int
+    labels: int
     loss: Tensor
 
 
@@ -34,10 +34,10 @@ class EpochRecord:
 
     Attributes:
         epoch: 1-based.
-        loss: mean over the examples.
+        loss: mean over the labels, the asked positions.
         learning_rate: in force during the epoch.
         seconds: of training, without validation.
-        examples_per_second: of training.
+        labels_per_second: of training.
         validation: metrics by name (`NDCG@10`, …); None where this epoch was not validated.
     """
 
@@ -45,7 +45,7 @@ class EpochRecord:
     loss: float
     learning_rate: float
     seconds: float
-    examples_per_second: float
+    labels_per_second: float
     validation: dict[str, float] | None
 
 

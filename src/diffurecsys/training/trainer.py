@@ -5,22 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffurecsys.data.packing import PackedBatch, Packer
-from diffurecsys.data.store import SequenceStore, Split
+from diffurecsys.data.schemes import SCHEMES
+from diffurecsys.data.split import StudyData
 from diffurecsys.errors import DataError, UserError
 from diffurecsys.evaluation.metrics import metrics_from_ranks
-from diffurecsys.evaluation.ranks import rank_targets, training_popularity
-from diffurecsys.models.sampled_softmax import NegativeSampler
+from diffurecsys.evaluation.ranks import rank_targets
+from diffurecsys.models.base import Ranker, scorer
 from diffurecsys.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from diffurecsys.training.config import TrainingConfig
 from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
+from diffurecsys.training.optimisation import WeightAverage, make_optimiser, make_scheduler
 from diffurecsys.training.records import EpochRecord, StepRecord, TrainingResult
 from diffurecsys.training.seeding import derive_generator
 
@@ -33,24 +36,9 @@ class NonFiniteLossError(UserError, RuntimeError):
     """The loss became NaN or infinite."""
 
 
-class Trainable(Protocol):
-    """What the trainer asks of a model besides being an `nn.Module`."""
-
-    config: object
-
-    def loss(self, batch: PackedBatch, generator: torch.Generator, negatives: NegativeSampler | None = None) -> Tensor:
-        """Return the scalar training loss, against the whole catalogue or against samples of it."""
-        ...
-
-    def score(self, batch: PackedBatch, generator: torch.Generator, reverse_steps: int | None = None) -> Tensor:
-        """Return `[batch, n_items]` scores."""
-        ...
-
-
 def train(
-    model: Any,  # noqa: ANN401 - an nn.Module that is Trainable; Python cannot say "both"
-    store: SequenceStore,
-    split: Split,
+    ranker: Ranker,
+    data: StudyData,
     config: TrainingConfig,
     *,
     seed: int,
@@ -58,12 +46,11 @@ def train(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[StepRecord], None] | None = None,
 ) -> TrainingResult:
-    """Train `model` in place and return its best weights.
+    """Train `ranker` in place and return its best weights.
 
     Args:
-        model: a freshly initialised `Trainable` module; moved to the training device.
-        store: all sequences, on the host.
-        split: its training and validation examples.
+        ranker: freshly initialised, has observed the data; moved to the training device.
+        data: sequences and split, on the host.
         config: how to train.
         seed: every random stream of the run derives from it.
         checkpoint_path: where to keep, and look for, a checkpoint of this very run; None keeps none.
@@ -75,10 +62,17 @@ def train(
         DataError: there is nothing to train on.
         ValueError: the device is absent.
     """
-    if not len(split.train):
+    if not data.split.train.n_targets:
         raise DataError("there are no training examples: every user needs at least four interactions to give one")
-    run = _Run(model, store, split, config, seed)
-    identity = fingerprint(config, model.config, type(model), seed, *model.state_dict().values(), store.items)
+    run = _Run(ranker, data, config, seed)
+    identity = fingerprint(
+        replace(config, device="auto", checkpoint_every=1),  # where and how often change no number
+        ranker.config,
+        type(ranker),
+        seed,
+        *ranker.state_dict().values(),
+        data.fingerprint,
+    )
     resumed_from = 0
     if checkpoint_path and (saved := load_checkpoint(checkpoint_path, identity)):
         run.load_state(saved)
@@ -99,22 +93,19 @@ def train(
 class _Run:
     """All state of one training run."""
 
-    def __init__(self, model: Any, store: SequenceStore, split: Split, config: TrainingConfig, seed: int) -> None:  # noqa: ANN401
-        self.config, self.seed = config, seed
+    def __init__(self, ranker: Ranker, data: StudyData, config: TrainingConfig, seed: int) -> None:
+        self.config, self.seed, self.data = config, seed, data
         self.device = resolve_device(config.device)
         if self.device.type == "cpu":
             keep_freed_memory()
-        self.store, self.split = store, split
-        self.packer = Packer(store, split.train, self.device)
-        self.popularity = training_popularity(store, split.train)
-        self.negatives = None
-        if config.negatives is not None:
-            self.negatives = NegativeSampler.of(self.popularity, config.negatives, config.negatives_power, self.device)
-        self.model = model.to(self.device)
-        self.optimiser = torch.optim.Adam(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
-        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimiser, config.lr_decay_epoch, config.lr_decay)
+        scheme = SCHEMES[config.scheme]
+        examples = scheme.cut(data.split.train, data.split.max_length)
+        self.packer = Packer(data.store, examples, self.device, everywhere=scheme.everywhere)
+        self.n_labels = int(examples.lengths.sum()) if scheme.everywhere else len(examples)
+        self.ranker = ranker.to(self.device)
+        self.optimiser = make_optimiser(ranker, config)
+        self.scheduler = make_scheduler(self.optimiser, config, steps=-(-len(examples) // config.batch_size))
+        self.average = WeightAverage(ranker, config.average) if config.average is not None else None
         self.shuffle = derive_generator(seed, "shuffle")
         self.noise = derive_generator(seed, "noise", self.device)
         self.history: list[EpochRecord] = []
@@ -136,44 +127,48 @@ class _Run:
     def epoch(self, on_step: Callable[[StepRecord], None] | None) -> EpochRecord:
         """Train one epoch, validate where due, remember the best weights."""
         number = len(self.history) + 1
-        learning_rate = float(self.scheduler.get_last_lr()[0])
+        learning_rate = float(self.scheduler.get_last_lr()[0])  # of the epoch's first step
         began = time.perf_counter()
         loss = self._train_epoch(number, on_step)
         seconds = time.perf_counter() - began
-        record = EpochRecord(number, loss, learning_rate, seconds, len(self.packer) / seconds, None)
+        record = EpochRecord(number, loss, learning_rate, seconds, self.n_labels / seconds, None)
         if number % self.config.validate_every == 0 or number == self.config.epochs:
-            record = replace(record, validation=self._validate())
-            self._keep_if_best(record)
+            with self.average.swapped_in() if self.average is not None else nullcontext():
+                record = replace(record, validation=self._validate())
+                self._keep_if_best(record)
         self.history.append(record)
         self._log(record)
         return record
 
     def _train_epoch(self, epoch: int, on_step: Callable[[StepRecord], None] | None) -> float:
-        self.model.train()
+        self.ranker.train()
         order = torch.randperm(len(self.packer), generator=self.shuffle)
         size = self.config.batch_size
         steps = -(-len(order) // size)
-        losses = []
+        losses, labels = [], []
         for step, (batch, _) in enumerate(self.packer.batches(order, size), start=1):
             loss = self._step(batch)
             losses.append(loss)
+            labels.append(len(batch.targets))
             if self.device.type == "cpu":  # elsewhere reading the loss would make the host wait: look after the epoch
                 self._refuse_non_finite(epoch, losses, since=step - 1)
             if on_step:
-                on_step(StepRecord(epoch, self.config.epochs, step, steps, len(batch), loss))
+                on_step(StepRecord(epoch, self.config.epochs, step, steps, len(batch.targets), loss))
         self._refuse_non_finite(epoch, losses, since=0)
-        self.scheduler.step()
-        sizes = torch.tensor([size] * (steps - 1) + [len(order) - size * (steps - 1)], dtype=torch.float64)
-        return float((torch.stack(losses).double().cpu() * sizes).sum() / len(order))
+        weights = torch.tensor(labels, dtype=torch.float64)
+        return float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
 
     def _step(self, batch: PackedBatch) -> Tensor:
         self.optimiser.zero_grad(set_to_none=True)
         with autocast(self.device, self.config.precision):
-            loss: Tensor = self.model.loss(batch, self.noise, self.negatives)
+            loss = self.ranker.loss(batch, self.noise)
         loss.backward()
         if self.config.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self.ranker.parameters(), self.config.clip_norm)
         self.optimiser.step()
+        self.scheduler.step()
+        if self.average is not None:
+            self.average.update()
         return loss.detach()
 
     def _refuse_non_finite(self, epoch: int, losses: list[Tensor], since: int) -> None:
@@ -186,19 +181,18 @@ class _Run:
             )
 
     def _validate(self) -> dict[str, float]:
-        self.model.eval()
+        self.ranker.eval()
+        plain = scorer(self.ranker, "validation")
 
         def score(batch: PackedBatch, generator: torch.Generator) -> Tensor:
             with autocast(self.device, self.config.precision):
-                scores: Tensor = self.model.score(batch, generator, self.config.validation_steps)
-            return scores
+                return plain(batch, generator)
 
         ranks = rank_targets(
             score,
-            self.store,
-            self.split.validation,
+            self.data,
+            self.data.split.validation,
             generator=derive_generator(self.seed, "validation", self.device),
-            popularity=self.popularity,
             device=self.device,
         )
         return metrics_from_ranks(ranks)
@@ -208,26 +202,26 @@ class _Run:
         if record.validation[VALIDATION_METRIC] > self.best_metric:
             self.best_metric = record.validation[VALIDATION_METRIC]
             self.best_epoch = record.epoch
-            self.best_state = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+            self.best_state = {k: v.detach().cpu().clone() for k, v in self.ranker.state_dict().items()}
 
     def _log(self, record: EpochRecord) -> None:
         recent = self.history[-3:]
         remaining = (self.config.epochs - record.epoch) * sum(r.seconds for r in recent) / len(recent)
         validation = record.validation
         logger.info(
-            "epoch %d/%d  loss %.4f%s  %s examples/s  at most %.0f s to go",
+            "epoch %d/%d  loss %.4f%s  %s labels/s  at most %.0f s to go",
             record.epoch,
             self.config.epochs,
             record.loss,
             f"  validation {VALIDATION_METRIC} {validation[VALIDATION_METRIC]:.4f}" if validation else "",
-            f"{record.examples_per_second:,.0f}",
+            f"{record.labels_per_second:,.0f}",
             remaining,
         )
 
     def state(self) -> dict[str, Any]:
         """Everything that continuing needs, as tensors and plain values."""
         return {
-            "model": self.model.state_dict(),
+            "model": self.ranker.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "shuffle": self.shuffle.get_state(),
@@ -236,11 +230,12 @@ class _Run:
             "best_epoch": self.best_epoch,
             "best_metric": self.best_metric,
             "best_state": self.best_state,
+            "average": self.average.state() if self.average is not None else {},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up where `state` was saved."""
-        self.model.load_state_dict(state["model"])
+        self.ranker.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.shuffle.set_state(state["shuffle"])
@@ -248,11 +243,13 @@ class _Run:
         self.history = [EpochRecord(**record) for record in state["history"]]
         self.best_epoch, self.best_metric = state["best_epoch"], state["best_metric"]
         self.best_state = state["best_state"]
+        if self.average is not None:
+            self.average.load_state(state["average"])
 
     def result(self, resumed_from: int) -> TrainingResult:
         """Put the best weights back into the model and sum up."""
-        self.model.load_state_dict(self.best_state)
-        self.model.eval()
+        self.ranker.load_state_dict(self.best_state)
+        self.ranker.eval()
         return TrainingResult(
             state=self.best_state,
             history=tuple(self.history),

@@ -26,7 +26,7 @@ from rich.console import Console
 
 from diffurecsys.data import download, transfer
 from diffurecsys.data.archives import open_interactions
-from diffurecsys.data.datasets import HOST, DatasetSpec
+from diffurecsys.data.specs import HOST, DatasetSpec
 from diffurecsys.data.download import MIRROR_VARIABLE, ArchiveRecord, DownloadError, fetch_archive
 
 SPEC = DatasetSpec("mine", "mine.zip", path="folder/mine.zip")
@@ -488,7 +488,7 @@ def test_the_sample_is_generated_anew_whatever_was_recorded_of_an_earlier_one(ra
 PROGRAM = """
 import sys
 from pathlib import Path
-from diffurecsys.data.datasets import DatasetSpec
+from diffurecsys.data.specs import DatasetSpec
 from diffurecsys.data.download import fetch_archive
 spec = DatasetSpec("mine", "mine.zip", path="folder/mine.zip")
 print(fetch_archive(spec, Path(sys.argv[1]), mirror=sys.argv[2]).sha256)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffurecsys.data.atomic import read_interactions
-from diffurecsys.data.datasets import Counts
+from diffurecsys.data.recbole_files import read_interactions
+from diffurecsys.data.specs import Counts
 from diffurecsys.data.kcore import EmptyCoreError, filter_k_core
 from diffurecsys.data.sequences import count_interactions
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from diffurecsys.data.datasets import Counts
+from diffurecsys.data.specs import Counts
 from diffurecsys.data.sequences import (
     CountsMismatchError,
     build_sequences,

@@ -11,7 +11,7 @@ from diffurecsys.data.packing import Packer, pack_histories
 from diffurecsys.data.store import SequenceStore, leave_one_out
 from diffurecsys.diffusion import sample_ddpm
 from diffurecsys.models import MODELS, ModelConfig, build_model
-from diffurecsys.models.segments import Segments
+from diffurecsys.layers.segments import Segments
 
 CONFIG = ModelConfig(width=16, blocks=2, heads=2, diffusion_steps=8)
 N_ITEMS = 30

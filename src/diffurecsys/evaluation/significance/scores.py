@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffurecsys.evaluation.metrics import FloatArray, metrics_per_user
-from diffurecsys.evaluation.ranks import Ranks
+from diffurecsys.evaluation.ranks import ALL, Ranking, Ranks
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -34,13 +34,16 @@ class ModelScores:
         return ModelScores(self.model, self.seeds, {name: part[:, users] for name, part in self.values.items()})
 
 
-def user_scores(model: str, ranks_by_seed: Mapping[int, Ranks], cutoffs: Sequence[int]) -> ModelScores:
+def user_scores(
+    model: str, ranks_by_seed: Mapping[int, Ranks], cutoffs: Sequence[int], ranking: Ranking = ALL
+) -> ModelScores:
     """Compute the metrics of every user.
 
     Args:
         model: name.
         ranks_by_seed: ranks of the same users in the same order under each training seed.
         cutoffs: the K of HR@K and NDCG@K.
+        ranking: among all items, or among those that the user did not have.
 
     Raises:
         ValueError: there is no seed, or seeds rank different users or targets.
@@ -51,7 +54,7 @@ def user_scores(model: str, ranks_by_seed: Mapping[int, Ranks], cutoffs: Sequenc
     for seed, ranks in ranks_by_seed.items():
         if not (np.array_equal(ranks.user, first.user) and np.array_equal(ranks.target, first.target)):
             raise ValueError(f"seed {seed} of {model} was ranked on other users or targets: evaluate all seeds alike")
-    per_seed = [metrics_per_user(ranks, cutoffs) for ranks in ranks_by_seed.values()]
+    per_seed = [metrics_per_user(ranks, cutoffs, ranking) for ranks in ranks_by_seed.values()]
     return ModelScores(
         model, tuple(ranks_by_seed), {name: np.stack([part[name] for part in per_seed]) for name in per_seed[0]}
     )

@@ -6,7 +6,7 @@ import ibis
 import pandas as pd
 
 from diffurecsys import columns
-from diffurecsys.config import EvaluationParameters, GroupParameters, SignificanceParameters, StudyParameters
+from diffurecsys.parameters import EvaluationParameters, GroupParameters, SignificanceParameters, StudyParameters
 from diffurecsys.evaluation.groups import (
     Group,
     catalogue_popularity,
@@ -17,7 +17,7 @@ from diffurecsys.evaluation.groups import (
 from diffurecsys.evaluation.leaderboard import TEST
 from diffurecsys.evaluation.ranks import Ranks, training_popularity
 from diffurecsys.pipelines.conventions import study_pairs
-from diffurecsys.pipelines.tables import ranks_by_seed, read_examples, read_scores, read_store
+from diffurecsys.pipelines.arrays import ranks_by_seed, read_examples, read_scores, read_store
 
 
 def count_items_and_users(

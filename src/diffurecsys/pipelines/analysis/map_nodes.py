@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from diffurecsys import columns
-from diffurecsys.config import EvaluationParameters, MapParameters
+from diffurecsys.parameters import EvaluationParameters, MapParameters
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.evaluation.inference import choose_users
 from diffurecsys.evaluation.maps import item_map, sample_map, target_map
 from diffurecsys.evaluation.representations import reconstruct_targets, sample_targets
 from diffurecsys.models.weights import ModelWeights
-from diffurecsys.pipelines.tables import read_examples, read_store
+from diffurecsys.pipelines.arrays import read_examples, read_store
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import resolve_device
 

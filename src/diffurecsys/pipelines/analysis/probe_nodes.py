@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffurecsys import columns
-from diffurecsys.config import (
+from diffurecsys.parameters import (
     EvaluationParameters,
     GroupParameters,
     ProbeParameters,
@@ -32,7 +32,7 @@ from diffurecsys.evaluation.ranks import Score
 from diffurecsys.models import DiffusionRecommender
 from diffurecsys.models.weights import ModelWeights
 from diffurecsys.pipelines.analysis.group_nodes import divide_users
-from diffurecsys.pipelines.tables import ranks_from_table, read_examples, read_store, records
+from diffurecsys.pipelines.arrays import ranks_from_table, read_examples, read_store, records
 from diffurecsys.study import Cell
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import resolve_device

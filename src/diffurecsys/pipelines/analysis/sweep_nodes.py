@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from diffurecsys.config import EvaluationParameters, ModelParameters, SignificanceParameters, StudyParameters
+from diffurecsys.parameters import EvaluationParameters, ModelParameters, SignificanceParameters, StudyParameters
 from diffurecsys.evaluation.inference import KIND, LEVEL, STEPS
 from diffurecsys.evaluation.leaderboard import METRIC, MODEL, TEST
 from diffurecsys.evaluation.significance.comparison import compare_models
 from diffurecsys.evaluation.significance.intervals import mean_interval
 from diffurecsys.evaluation.significance.scores import first_seeds
-from diffurecsys.pipelines.tables import read_scores, records
+from diffurecsys.pipelines.arrays import read_scores, records
 
 COLUMNS = [
     "model",

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
-from diffurecsys.config import DatasetParameters, EvaluationParameters, StudyParameters
+from diffurecsys.parameters import DatasetParameters, EvaluationParameters, StudyParameters
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.store import SequenceStore, Split
 from diffurecsys.evaluation.baselines import BASELINES
@@ -21,7 +21,7 @@ from diffurecsys.evaluation.leaderboard import SEED, SPLIT, TEST, VALIDATION, fi
 from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.evaluation.ranks import rank_targets, training_popularity
 from diffurecsys.models.weights import ModelWeights
-from diffurecsys.pipelines.tables import (
+from diffurecsys.pipelines.arrays import (
     Results,
     ranks_from_table,
     ranks_table,
@@ -31,7 +31,7 @@ from diffurecsys.pipelines.tables import (
 )
 from diffurecsys.reporting.figures import plotly_leaderboard
 from diffurecsys.reporting.paper import paper_results
-from diffurecsys.reporting.tables import wide_table
+from diffurecsys.reporting.leaderboard_tables import wide_table
 from diffurecsys.study import Cell
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import keep_freed_memory, resolve_device

@@ -8,8 +8,8 @@ from typing import Any
 
 import ibis
 
-from diffurecsys.config import DatasetParameters, DownloadParameters
-from diffurecsys.data.atomic import read_interactions
+from diffurecsys.parameters import DatasetParameters, DownloadParameters
+from diffurecsys.data.recbole_files import read_interactions
 from diffurecsys.data.download import fetch_archive
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import ibis
 import pandas as pd
 
-from diffurecsys.config import DatasetParameters, PreprocessingParameters
-from diffurecsys.data.datasets import Counts
+from diffurecsys.parameters import DatasetParameters, PreprocessingParameters
+from diffurecsys.data.specs import Counts
 from diffurecsys.data.kcore import filter_k_core
 from diffurecsys.data.sequences import build_sequences, check_counts, count_interactions
 from diffurecsys.data.store import leave_one_out
-from diffurecsys.pipelines.tables import examples_table, read_store
+from diffurecsys.pipelines.arrays import examples_table, read_store
 
 STAGES = {"raw": "before filtering", "core": "after filtering"}
 logger = logging.getLogger(__name__)

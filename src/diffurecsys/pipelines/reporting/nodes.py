@@ -10,9 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from diffurecsys.config import DatasetParameters, SignificanceParameters, StudyParameters
+from diffurecsys.parameters import DatasetParameters, SignificanceParameters, StudyParameters
 from diffurecsys.evaluation.significance.seeds import few_seeds_warning
-from diffurecsys.pipelines.tables import Results, study_leaderboard
+from diffurecsys.pipelines.arrays import Results, study_leaderboard
 from diffurecsys.reporting import sections
 from diffurecsys.reporting.difference_figures import draw_forest, draw_groups, plotly_forest
 from diffurecsys.reporting.figures import draw_curves, draw_leaderboard

@@ -8,13 +8,13 @@ from itertools import combinations
 
 import pandas as pd
 
-from diffurecsys.config import EvaluationParameters, SignificanceParameters, StudyParameters
+from diffurecsys.parameters import EvaluationParameters, SignificanceParameters, StudyParameters
 from diffurecsys.evaluation.leaderboard import SPLITS, TEST
 from diffurecsys.evaluation.significance.comparison import compare_models
 from diffurecsys.evaluation.significance.paper_test import paper_t_test
 from diffurecsys.evaluation.significance.seeds import compare_seeds, few_seeds_warning
 from diffurecsys.pipelines.conventions import study_pairs
-from diffurecsys.pipelines.tables import Results, read_scores, study_leaderboard
+from diffurecsys.pipelines.arrays import Results, read_scores, study_leaderboard
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from typing import Any
 import ibis
 import pandas as pd
 
-from diffurecsys.config import ModelParameters, TrainingParameters
+from diffurecsys.parameters import ModelParameters, TrainingParameters
 from diffurecsys.models import build_model
 from diffurecsys.models.weights import ModelWeights
 from diffurecsys.pipelines.conventions import checkpoint_file
-from diffurecsys.pipelines.tables import history_table, read_split, read_store
+from diffurecsys.pipelines.arrays import history_table, read_split, read_store
 from diffurecsys.progress import training_progress
 from diffurecsys.study import Cell
 from diffurecsys.training import derive_generator, train

@@ -1,0 +1,55 @@
+"""Checks of configuration values; messages name the field, and whoever knows where it stands adds the path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+
+def at_least(config: Any, least: float, *names: str) -> None:  # noqa: ANN401 - any dataclass
+    """Refuse fields that are below `least` or no finite number; None is left alone.
+
+    Raises:
+        ValueError: `width must be at least 1, got 0`.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not (math.isfinite(value) and value >= least):
+            raise ValueError(f"{name} must be at least {least:g}, got {value}")
+
+
+def positive(config: Any, *names: str) -> None:  # noqa: ANN401
+    """Refuse fields that are not above 0 or no finite number; None is left alone.
+
+    Raises:
+        ValueError: `learning_rate must be positive, got 0.0`.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive, got {value}")
+
+
+def within(config: Any, low: float, high: float, *names: str) -> None:  # noqa: ANN401
+    """Refuse fields outside [low, high); None is left alone.
+
+    Raises:
+        ValueError: `dropout must lie in [0, 1), got 1.0`.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not low <= value < high:
+            raise ValueError(f"{name} must lie in [{low:g}, {high:g}), got {value}")
+
+
+def one_of(config: Any, known: Collection[str], *names: str) -> None:  # noqa: ANN401
+    """Refuse fields that are none of `known`.
+
+    Raises:
+        ValueError: `loss must be one of bce, cross_entropy, got 'ce'`.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")

@@ -1,0 +1,176 @@
+"""What every ranker offers, however it comes by its scores: the one protocol of training, ranking and serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from diffurecsys.data.packing import PackedBatch
+from diffurecsys.data.split import StudyData
+
+Purpose = Literal["validation", "evaluation", "serving"]
+Score = Callable[[PackedBatch, Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What can be asked of a ranker; known from its configuration, before anything is built.
+
+    Attributes:
+        trains: has a loss. False: `observe` is all that there is, one cell of seed 0.
+        schemes: training schemes (`SCHEMES`) that it can learn under. An encoder that looks both ways must not offer
+            `window`: it would see its labels.
+        vectors: has `users` and `items`: maps, block-wise search, neighbours of items.
+        samples: `score` draws at random: ensembles of samples and maps of them make sense.
+        steps: reverse steps that `score(steps=…)` can walk; 0: there are none.
+    """
+
+    trains: bool = True
+    schemes: tuple[str, ...] = ("prefix",)
+    vectors: bool = False
+    samples: bool = False
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class RankerConfig:
+    """Hyper-parameters of a ranker; families add theirs, with the published values as defaults."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}  # read where parameters are checked
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What a ranker of this configuration can be asked."""
+        return Capabilities()
+
+    def steps_for(self, purpose: Purpose) -> int | None:
+        """Reverse steps to walk for a purpose; None is all, or that there are none."""
+        return None
+
+
+class Ranker(nn.Module):
+    """Ranks the catalogue for histories. A subclass has `score`, and `loss` if it trains.
+
+    Buffers and parameters are all its state: what `observe` counts lies in buffers, so that counting rankers are saved,
+    served and compared like all others.
+
+    Attributes:
+        config: its hyper-parameters.
+        n_items: size of the catalogue.
+    """
+
+    config: RankerConfig
+
+    def __init__(self, config: RankerConfig, n_items: int) -> None:
+        super().__init__()
+        self.config = config
+        self.n_items = n_items
+
+    def initialise(self, generator: Generator) -> None:
+        """Draw all weights from `generator`, on the host. Default: there are none."""
+
+    def observe(self, data: StudyData) -> None:
+        """Look at the training part once, before training: counts, samplers, indices. Default: nothing.
+
+        Only `data.split.train` may decide what is kept.
+        """
+
+    def loss(self, batch: PackedBatch, generator: Generator) -> Tensor:
+        """Return the scalar training loss, a mean over `batch.targets`.
+
+        Args:
+            batch: histories, and what follows each asked position.
+            generator: for everything random; on the batch's device.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not train")
+
+    def score(self, batch: PackedBatch, generator: Generator, steps: int | None = None) -> Tensor:
+        """Score the whole catalogue for every history: float32 `[batch, n_items]` of its own memory, higher is better.
+
+        Args:
+            batch: the histories; what follows their ends is asked, whatever `batch.everywhere` says.
+            generator: for everything random; on the batch's device.
+            steps: of the reverse process, where there is one; None walks all.
+        """
+        raise NotImplementedError
+
+    def calibrate(self, data: StudyData, generator: Generator) -> dict[str, Any]:
+        """Choose a few settings on the validation targets after training; return them. Default: nothing.
+
+        The ranker is in evaluation mode on the generator's device. What is chosen must lie in buffers.
+        """
+        return {}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameters as an optimiser takes them, with learning rates and decays of their own. Default: one group."""
+        return [{"params": list(self.parameters())}]
+
+
+class VectorRanker(Ranker):
+    """A ranker whose scores are inner products of a vector a history and a vector an item."""
+
+    def users(self, batch: PackedBatch, generator: Generator, steps: int | None = None) -> Tensor:
+        """Represent every history as its last position sees it: float32 `[batch, width]`."""
+        raise NotImplementedError
+
+    def items(self) -> Tensor:
+        """Represent every item: float32 `[n_items, width]`."""
+        raise NotImplementedError
+
+    def score(self, batch: PackedBatch, generator: Generator, steps: int | None = None) -> Tensor:
+        """Return `users() @ items()ᵀ`, float32 `[batch, n_items]`."""
+        users = self.users(batch, generator, steps)
+        with torch.autocast(users.device.type, enabled=False):
+            return users.float() @ self.items().float().T
+
+
+class CountRanker(Ranker):
+    """A ranker whose state is buffers of sizes that depend on the data."""
+
+    def __init__(self, config: RankerConfig, n_items: int) -> None:
+        super().__init__(config, n_items)
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)  # says where the ranker lives
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:  # noqa: ANN401
+        own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
+        for name, value in own.items():
+            if "." not in name:  # those of submodules are theirs
+                self.register_buffer(name, torch.empty_like(value, device=self._anchor.device))
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def scorer(ranker: Ranker, purpose: Purpose, steps: int | None = None) -> Score:
+    """Return how `ranker` scores for a purpose; the one place that knows of reverse steps.
+
+    Args:
+        ranker: the ranker.
+        purpose: decides how many reverse steps are walked.
+        steps: that number instead.
+    """
+    walked = ranker.config.steps_for(purpose) if steps is None else steps
+
+    def score(batch: PackedBatch, generator: Generator) -> Tensor:
+        return ranker.score(batch, generator, walked)
+
+    return score
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of ranker.
+
+    Attributes:
+        name: as in `models.<ranker>.family`; also the name of its file.
+        config: its hyper-parameters, a frozen dataclass.
+        build: `(config, n_items)` -> a skeleton; nothing is drawn yet.
+        version: raised whenever a change of the code alters the numbers: finished cells of an earlier one are not used.
+    """
+
+    name: str
+    config: type[RankerConfig]
+    build: Callable[[Any, int], Ranker]
+    version: int = 1

@@ -1,0 +1,156 @@
+"""From a cell of the grid to a ranker and its ranks: PyTorch and NumPy alone, wherever it runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffurecsys.data.split import StudyData
+from diffurecsys.errors import DataError
+from diffurecsys.evaluation.ranks import Ranks, rank_targets
+from diffurecsys.machine import describe_machine
+from diffurecsys.models.base import Ranker, scorer
+from diffurecsys.models.registry import build_ranker
+from diffurecsys.models.weights import RankerWeights
+from diffurecsys.study import Cell
+from diffurecsys.training.device import keep_freed_memory, resolve_device
+from diffurecsys.training.records import EpochRecord, StepRecord
+from diffurecsys.training.seeding import derive_generator
+from diffurecsys.training.trainer import train
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FittedCell:
+    """A cell that has been trained, or has counted.
+
+    Attributes:
+        weights: the best weights, and what made them.
+        history: one record an epoch; empty for rankers that do not train.
+        record: what is worth telling, as JSON knows it; see `fit_cell`.
+    """
+
+    weights: RankerWeights
+    history: tuple[EpochRecord, ...]
+    record: dict[str, Any]
+
+
+def fit_cell(
+    cell: Cell,
+    data: StudyData,
+    *,
+    checkpoint_path: Path | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_step: Callable[[StepRecord], None] | None = None,
+) -> FittedCell:
+    """Build the cell's ranker, let it observe, train and calibrate itself.
+
+    Args:
+        cell: which ranker under which seed.
+        data: sequences and split.
+        checkpoint_path: where to keep, and look for, a checkpoint; None keeps none.
+        on_epoch: called after every epoch.
+        on_step: called after every step.
+
+    Returns:
+        Weights on the host. The record holds: ranker, seed, identity, data (fingerprint), family, version, network,
+        training (None where nothing trains), parameters (their number), seconds (of observing, training and
+        calibrating, without validation), epochs, epochs_planned, best_epoch, finished_early, resumed_from, loss (of the
+        best epoch), calibrated (what was chosen on validation), device, machine.
+    """
+    spec = cell.spec
+    ranker = build_ranker(spec.family, spec.network, data.store.n_items, derive_generator(cell.seed, "weights"))
+    began = perf_counter()
+    ranker.observe(data)
+    seconds = perf_counter() - began
+    device, epochs = torch.device("cpu"), {}
+    history: tuple[EpochRecord, ...] = ()
+    if spec.trains:
+        result = train(
+            ranker,
+            data,
+            spec.training,
+            seed=cell.seed,
+            checkpoint_path=checkpoint_path,
+            on_epoch=on_epoch,
+            on_step=on_step,
+        )
+        history, device = result.history, torch.device(result.device)
+        seconds += result.seconds
+        epochs = {
+            "epochs": len(history),
+            "epochs_planned": spec.training.epochs,
+            "best_epoch": result.best_epoch,
+            "finished_early": result.finished_early,
+            "resumed_from": result.resumed_from,
+            "loss": history[result.best_epoch - 1].loss,
+        }
+    began = perf_counter()
+    calibrated = ranker.eval().calibrate(data, derive_generator(cell.seed, "calibrate", device))
+    seconds += perf_counter() - began
+    identity = cell.identity(data.fingerprint)
+    state: dict[str, Tensor] = {name: value.detach().cpu().clone() for name, value in ranker.state_dict().items()}
+    record = {
+        "ranker": spec.name,
+        "seed": cell.seed,
+        "identity": identity,
+        "data": data.fingerprint,
+        **cell.description(),
+        "parameters": sum(parameter.numel() for parameter in ranker.parameters()),
+        "seconds": seconds,
+        **epochs,
+        "calibrated": calibrated,
+        "device": str(device),
+        "machine": describe_machine(device),
+    }
+    weights = RankerWeights(
+        spec.family, data.store.n_items, spec.network, state, identity, data.fingerprint, data.split.max_length
+    )
+    return FittedCell(weights, history, record)
+
+
+def rank_cell(
+    weights: RankerWeights, data: StudyData, *, seed: int, batch_size: int = 512, device: str = "auto"
+) -> dict[str, Ranks]:
+    """Rank the validation and the test targets with a fitted cell.
+
+    Args:
+        weights: of the cell.
+        data: the data that they were made from.
+        seed: of the cell.
+        batch_size: histories scored at once.
+        device: where to score.
+
+    Returns:
+        `validation` and `test`.
+
+    Raises:
+        DataError: the weights belong to other data, whose items have other numbers.
+    """
+    if weights.data != data.fingerprint:
+        raise DataError(
+            "these weights were made from other sequences or another split: items have other numbers there. Train again."
+        )
+    where = resolve_device(device)
+    ranker: Ranker = weights.build(where)
+    if where.type == "cpu":
+        keep_freed_memory()
+    return {
+        part: rank_targets(
+            scorer(ranker, "evaluation"),
+            data,
+            examples,
+            generator=derive_generator(seed, f"rank {part}", where),
+            batch_size=batch_size,
+            device=where,
+        )
+        for part, examples in (("validation", data.split.validation), ("test", data.split.test))
+    }
