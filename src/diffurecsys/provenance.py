@@ -19,7 +19,7 @@ from kedro.pipeline.node import Node
 from diffurecsys.files import atomic_path
 from diffurecsys.study import INCIDENTAL, Cell
 
-INCONSEQUENTIAL = ("params:download", "params:run", "cells_folder", "reporting_folder")  # change no result
+INCONSEQUENTIAL = ("params:download", "params:run", "cells_folder", "imported_cells", "reporting_folder")  # change no result
 
 
 class Provenance:
