@@ -48,7 +48,9 @@ def reciprocal_rank(greater: IntArray, tied: IntArray) -> FloatArray:
 CUTOFF_METRICS: dict[str, Callable[[IntArray, IntArray, int], FloatArray]] = {"HR": hit_rate, "NDCG": ndcg}
 
 
-def metrics_per_user(ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, ranking: Ranking = ALL) -> dict[str, FloatArray]:
+def metrics_per_user(
+    ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, ranking: Ranking = ALL
+) -> dict[str, FloatArray]:
     """Return every metric for every user: `{"HR@5": [users], …, "NDCG@20": [users], "MRR": [users]}`.
 
     Args:
@@ -65,7 +67,9 @@ def metrics_per_user(ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, ranking: Ra
     return {**per_user, "MRR": reciprocal_rank(greater, tied)}
 
 
-def metrics_from_ranks(ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, ranking: Ranking = ALL) -> dict[str, float]:
+def metrics_from_ranks(
+    ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, ranking: Ranking = ALL
+) -> dict[str, float]:
     """Return the means over users: `{"HR@5": …, "HR@10": …, …, "NDCG@20": …, "MRR": …}`.
 
     Raises:

@@ -62,18 +62,8 @@ def summary_table(records: Iterable[Record]) -> Table:
     for record in records:
         for line in record["lines"]:
             texts = [line[kind].get(metric, NOTHING) for metric in METRICS for kind in ("scores", "paper")]
-            lines.append(
-                Line(
-                    (
-                        record["experiment"],
-                        record["dataset"],
-                        line["model"],
-                        *texts,
-                        line["seconds"],
-                        format_seeds(line["seeds"]),
-                    )
-                )
-            )
+            cells = (record["experiment"], record["dataset"], line["model"], *texts, line["seconds"])
+            lines.append(Line((*cells, format_seeds(line["seeds"]))))
     headings = [heading for metric in METRICS for heading in (f"test {metric}", "paper's")]
     return Table(
         "summary",

@@ -27,7 +27,8 @@ def compare_seeds(scores: Sequence[ModelScores], *, pairs: Pairs | None = None) 
 
     Returns:
         One row a pair and metric: model, reference, metric, n_seeds_model, n_seeds_reference, difference, t, df, p,
-        p_holm (over the rows that have a p), family_size. t to p_holm are missing where a side that trains has one seed.
+        p_holm (over the rows that have a p), family_size. t to p_holm are missing where a side that trains has one
+        seed.
     """
     by_name = {score.model: score for score in scores}
     rows = []
