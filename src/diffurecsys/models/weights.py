@@ -42,7 +42,16 @@ class RankerWeights:
     max_length: int
 
     def build(self, device: torch.device | str = "cpu") -> Ranker:
-        """Return the ranker with these weights, in evaluation mode."""
+        """Return the ranker with these weights, in evaluation mode.
+
+        Raises:
+            DataError: the weights were left behind where they were made.
+        """
+        if not self.state:
+            raise DataError(
+                f"a finished {self.family} was imported without its weights: its ranks can be compared, but it cannot "
+                "be asked anything new. Import the weights, too, or remove the import to have it trained here."
+            )
         built = build_ranker(self.family, self.config, self.n_items)
         built.load_state_dict(self.state)
         return built.to(device).eval()
