@@ -1,4 +1,4 @@
-"""Figures of maps: reconstructed targets by cluster, samples of several users, items by popularity."""
+"""Maps of representations: expected targets by cluster, samples of several users, items by popularity."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from matplotlib.lines import Line2D
 
 from diffurecsys import columns
 from diffurecsys.evaluation.maps import CLUSTER, X, Y
+from diffurecsys.reporting.sections.base import Made, Part, Results, Text
 from diffurecsys.reporting.style import INK, add_caption, add_legend, colour, marker, style_panel
 
 COLUMNS = 3  # panels side by side
 
 
+def write(results: Results) -> Text:
+    """Leave the figures alone."""
+    return Text()
+
+
 def draw_target_maps(maps: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the reconstructed target of every test user, one panel a model (the paper's Figs. 4 to 6).
+    """Draw what is expected next for every test user, one panel a model (the paper's Figs. 4 to 6).
 
     Args:
         maps: `evaluation.maps.target_map` by model.
@@ -36,7 +42,8 @@ def draw_target_maps(maps: Mapping[str, pd.DataFrame]) -> Figure:
     n = {len(table) for table in maps.values()}
     add_caption(
         figure,
-        f"t-SNE of the reconstructed target of n = {max(n):,} test users, first training seed; colours and markers: "
+        f"t-SNE of the vector that scores n = {max(n):,} test users' items (of diffusion models the reconstructed "
+        "target), first training seed; colours and markers: "
         "k-means clusters of the whole vectors, largest first, each panel's own. Axes have no unit; distances between "
         "far clusters mean little.",
     )
@@ -118,7 +125,7 @@ def plotly_target_map(table: pd.DataFrame) -> go.Figure:
         template="plotly_white",
         height=640,
         title={
-            "text": f"t-SNE of the reconstructed targets, n = {len(table):,} test users",
+            "text": f"t-SNE of the expected targets, n = {len(table):,} test users",
             "font": {"size": 13},
         },
         xaxis_title="t-SNE 1 (no unit)",
@@ -130,7 +137,7 @@ def plotly_target_map(table: pd.DataFrame) -> go.Figure:
 
 def _panels(maps: Mapping[str, pd.DataFrame]) -> tuple[Figure, list[Axes]]:
     if not maps:
-        raise ValueError("there is no map to draw: run the pipeline `analysis`")
+        raise ValueError("there is no map to draw: run the pipeline `maps`")
     wide = min(COLUMNS, len(maps))
     high = -(-len(maps) // wide)
     figure = Figure(figsize=(max(6.0, 3.6 * wide), 1.3 + 3.4 * high), layout="constrained")
@@ -164,3 +171,16 @@ def _keys(labels: list[str]) -> list[Line2D]:
         Line2D([], [], linestyle="", marker=marker(index), ms=6, color=colour(index), label=label)
         for index, label in enumerate(labels)
     ]
+
+
+PART = Part(
+    "Representations",
+    write,
+    needs=("target_map", "item_map"),
+    absent="no model's scores are inner products of vectors that could be mapped",
+    figures=(
+        Made("target_maps_figure", lambda results: draw_target_maps(results.maps["target_map"])),
+        Made("sample_maps_figure", lambda results: draw_sample_maps(results.maps["sample_map"]), ("sample_map",)),
+        Made("item_maps_figure", lambda results: draw_item_maps(results.maps["item_map"])),
+    ),
+)
