@@ -13,9 +13,9 @@ from torch import nn
 from diffurecsys.data.schemes import SCHEMES, prefixes
 from diffurecsys.data.split import StudyData, leave_one_out
 from diffurecsys.data.store import SequenceStore
+from diffurecsys.errors import DataError
 from diffurecsys.models import Ranker, RankerConfig, build_ranker
 from diffurecsys.models.families.diffurec import DiffuRecConfig
-from diffurecsys.errors import DataError
 from diffurecsys.training import TrainingConfig, derive_generator, train
 from diffurecsys.training.trainer import NonFiniteLossError
 
@@ -124,7 +124,12 @@ def test_a_broken_run_continues_to_the_same_bits(stop_after, checkpoint_every, t
 
 @pytest.mark.parametrize(
     "other",
-    [partial(run, seed=1), partial(run, learning_rate=1e-4), partial(run, model={"delta": 0.1}), partial(run, data=SHORTER)],
+    [
+        partial(run, seed=1),
+        partial(run, learning_rate=1e-4),
+        partial(run, model={"delta": 0.1}),
+        partial(run, data=SHORTER),
+    ],
 )
 def test_a_checkpoint_of_another_run_is_not_continued(other, tmp_path, caplog):
     path = tmp_path / "checkpoint.pt"
