@@ -10,7 +10,18 @@ from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
 from diffurecsys.parameters import validate_parameters
-from diffurecsys.pipelines import analysis, evaluation, ingestion, preprocessing, reporting, significance, training
+from diffurecsys.pipelines import (
+    cells,
+    groups,
+    inference,
+    ingestion,
+    maps,
+    preprocessing,
+    reporting,
+    significance,
+    sweep,
+)
+from diffurecsys.pipelines import study as collecting
 from diffurecsys.study import Study
 
 _study: Study | None = None
@@ -33,10 +44,13 @@ def register_pipelines() -> dict[str, Pipeline]:
     parts = {
         "ingestion": ingestion.create_pipeline(),
         "preprocessing": preprocessing.create_pipeline(),
-        "training": training.create_pipeline(study),
-        "evaluation": evaluation.create_pipeline(study),
+        "cells": cells.create_pipeline(study),
+        "study": collecting.create_pipeline(study),
         "significance": significance.create_pipeline(study),
-        "analysis": analysis.create_pipeline(study),
+        "groups": groups.create_pipeline(study),
+        "inference": inference.create_pipeline(study),
+        "sweep": sweep.create_pipeline(study),
+        "maps": maps.create_pipeline(study),
         "reporting": reporting.create_pipeline(study),
     }
     everything = sum(parts.values(), start=Pipeline([]))

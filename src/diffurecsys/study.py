@@ -158,7 +158,8 @@ class Study:
         specs: all rankers, in the order of the report.
         n_seeds: seeds of each ranker that trains; others have the single seed 0.
         seeds_of: seeds of single rankers, in place of `n_seeds`.
-        references: every ranker is tested against these; empty: all pairs of models, and models against baselines.
+        references: every ranker is tested against these; empty: all pairs of models, and models against baselines and
+            controls (all pairs of rankers where none is a model).
         sweeps: rankers trained again with other values of a parameter.
     """
 
@@ -266,9 +267,10 @@ class Study:
                         seen.add((name, reference))
                         pairs.append((name, reference))
             return tuple(pairs)
-        models, baselines = self.with_role("model"), self.with_role("baseline")
+        models = self.with_role("model") or self.names
+        others = [name for name in self.names if name not in models]
         between = [(model, models[i]) for j, model in enumerate(models) for i in range(j)]
-        return tuple(between + [(model, baseline) for model in models for baseline in baselines])
+        return tuple(between + [(model, other) for model in models for other in others])
 
 
 def variant_name(ranker: str, parameter: str, value: Any) -> str:  # noqa: ANN401 - any parameter's value

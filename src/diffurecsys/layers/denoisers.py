@@ -19,7 +19,18 @@ from diffurecsys.layers.encoder import NORM_EPS, Block, CrossAttention
 from diffurecsys.layers.segments import Segments
 
 
-class AddingBlock(Block):
+class DenoiserBlock(Block):
+    """A block with one more dropout, on its output."""
+
+    def forward(
+        self, x: Tensor, segments: Segments, generator: torch.Generator | None, *, last_only: bool = False
+    ) -> Tensor:
+        """Map `[tokens, width]` to `[tokens, width]`, or to `[batch, width]` at the last positions alone."""
+        out: Tensor = self.dropout(super().forward(x, segments, generator, last_only=last_only), generator)
+        return out
+
+
+class AddingBlock(DenoiserBlock):
     """A block of DiffuRec: the noised target was added to the history before the first of them."""
 
     def condition(
@@ -34,7 +45,7 @@ class AddingBlock(Block):
         return x
 
 
-class CrossAttentionBlock(Block):
+class CrossAttentionBlock(DenoiserBlock):
     """Cross-attention from the noised target to the history, before self-attention and feed-forward."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:

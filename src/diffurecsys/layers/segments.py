@@ -94,6 +94,12 @@ class Segments:
         return torch.repeat_interleave(index, self.offsets.diff(), output_size=sum(self.lengths))
 
     @cached_property
+    def place(self) -> Tensor:
+        """int64 `[tokens]`: how many tokens of the same sequence stand before each."""
+        index = torch.arange(sum(self.lengths), device=self.offsets.device)
+        return index - self.offsets.long().index_select(0, self.sequence)
+
+    @cached_property
     def buckets(self) -> tuple[Bucket, ...]:
         """The whole batch in as few dense calls as pay, shortest sequences first."""
         lengths = self.lengths
