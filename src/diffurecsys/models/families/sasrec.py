@@ -17,12 +17,12 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import Encoder, Positions
+from diffurecsys.layers.normalisation import unit_rows
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.binary import binary_cross_entropy, sample_negatives
 from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
@@ -154,14 +154,14 @@ class SASRec(VectorRanker):
     def items(self) -> Tensor:
         """Represent every item: the embeddings, of unit length if cosines are compared; `[n_items, width]`."""
         weight = self.embedding.weight
-        return F.normalize(weight, dim=1) if self.config.similarity == "cosine" else weight
+        return unit_rows(weight) if self.config.similarity == "cosine" else weight
 
     def _encode(self, batch: PackedBatch, generator: torch.Generator, *, last_only: bool) -> Tensor:
         """Return what inner products with `items` turn into scores."""
         x = self.embedding(batch.items) * math.sqrt(self.config.width)
         encoded: Tensor = self.encoder(x, Segments.of(batch), generator, last_only=last_only)
         if self.config.similarity == "cosine":
-            return F.normalize(encoded.float(), dim=1) / self.config.temperature
+            return unit_rows(encoded.float()) / self.config.temperature
         return encoded
 
 
