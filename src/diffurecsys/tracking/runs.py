@@ -106,14 +106,16 @@ def log_fitting(run_id: str, tracked: TrackedCell) -> None:
 
 def model_signature(config: RankerConfig) -> ModelSignature:
     """Say what a served model takes and gives, with defaults that suit this configuration."""
+    able = config.capabilities.steps
+    steps = (config.steps_for("serving") or able) if able else None
     return ModelSignature(
         inputs=Schema([ColSpec(Array(DataType.string), "history")]),
         outputs=Schema([ColSpec(Array(DataType.string))]),
         params=ParamSchema(
             [
                 ParamSpec("k", DataType.long, 10),
-                ParamSpec("reverse_steps", DataType.long, config.serving_steps),
                 ParamSpec("exclude_history", DataType.boolean, False),
+                *([ParamSpec("reverse_steps", DataType.long, steps)] if steps else []),
             ]
         ),
     )

@@ -1,6 +1,8 @@
-"""What holds for every model of the registry."""
+"""What holds for the paper's three models, beyond the contract that every family keeps."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import pytest
 import torch
@@ -8,18 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffurecsys.data.packing import Packer, pack_histories
-from diffurecsys.data.store import SequenceStore, leave_one_out
+from diffurecsys.data.split import StudyData, leave_one_out
+from diffurecsys.data.store import SequenceStore
 from diffurecsys.diffusion import sample_ddpm
-from diffurecsys.models import MODELS, ModelConfig, build_model
 from diffurecsys.layers.segments import Segments
+from diffurecsys.models import build_ranker
+from diffurecsys.models.families.diffurec import DiffuRecConfig
 
-CONFIG = ModelConfig(width=16, blocks=2, heads=2, diffusion_steps=8)
+CONFIG = DiffuRecConfig(width=16, blocks=2, heads=2, diffusion_steps=8)
+MODELS = {  # as the report calls them
+    "diffurec": {},
+    "cross_attention": {"conditioning": "cross"},
+    "diffurecsys": {"conditioning": "cross", "offset_noise": True},
+}
 N_ITEMS = 30
 
 
 def make(name: str, seed: int = 0, **changes):
-    config = ModelConfig(**{**CONFIG.__dict__, **changes})
-    return build_model(name, N_ITEMS, config, torch.Generator().manual_seed(seed))
+    config = dataclasses.replace(CONFIG, **{**MODELS[name], **changes})
+    return build_ranker("diffurec", config, N_ITEMS, torch.Generator().manual_seed(seed))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -52,7 +61,8 @@ def test_a_sequences_result_does_not_depend_on_its_batch_mates(name, histories):
 def denoiser_inputs(model):
     """Return a history, a noised target and the borders of three histories."""
     batch = pack_histories([[1, 2, 3], [4], [5, 6, 7, 8]])
-    return model.embed_history(batch.items, None), torch.randn(len(batch.items), CONFIG.width), Segments.of(batch)
+    noised = torch.randn(len(batch.items), CONFIG.width, generator=generator())
+    return model.embed_history(batch.items, None), noised, Segments.of(batch)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -122,8 +132,8 @@ def test_the_generator_decides_everything(name):
 def test_seeds_decide_the_first_weights():
     one, same, other = (make("diffurecsys", seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[key], same[key]) for key in one)
-    assert not torch.equal(one["items.weight"], other["items.weight"])
-    assert float(one["items.weight"].std()) == pytest.approx(CONFIG.embedding_std, rel=0.1)
+    assert not torch.equal(one["embedding.weight"], other["embedding.weight"])
+    assert float(one["embedding.weight"].std()) == pytest.approx(CONFIG.embedding_std, rel=0.1)
 
 
 def test_offset_noise_is_what_sets_diffurecsys_apart():
@@ -144,11 +154,15 @@ def test_without_delta_the_noised_target_plays_no_part(name):
     assert torch.equal(model.score(batch, generator(1)), model.score(batch, generator(2)))
     with torch.inference_mode():  # one call of the network is what the whole walk ends at
         history, segments = model.embed_history(batch.items, None), Segments.of(batch)
-        x_t = torch.randn(2, CONFIG.width)
+        noise = generator()
+        x_t = torch.randn(2, CONFIG.width, generator=noise)
         walked = sample_ddpm(
-            model.process, lambda *_: model.denoiser(history, None, segments, None), x_t, lambda: torch.randn(x_t.shape)
+            model.process,
+            lambda *_: model.denoiser(history, None, segments, None),
+            x_t,
+            lambda: torch.randn(x_t.shape, generator=noise),
         )
-        torch.testing.assert_close(model.predict(batch, generator()), walked)
+        torch.testing.assert_close(model.users(batch, generator()), walked)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -170,11 +184,52 @@ def test_the_deterministic_sampler_draws_other_scores_of_the_same_shape(name):
     assert not torch.equal(scores, make(name, delta=0.5).eval().score(batch, generator(), 4))
 
 
-def test_an_unknown_model_is_named_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown model 'sasrec'; choose one of diffurec, cross_attention"):
-        make("sasrec")
-
-
 @pytest.mark.parametrize(("delta", "steps", "expected"), [(0.001, 32, 1), (0.01, 32, 1), (0.1, 32, 8), (1, 4, 4)])
 def test_serving_walks_more_steps_where_the_noised_target_counts(delta, steps, expected):
-    assert ModelConfig(delta=delta, diffusion_steps=steps).serving_steps == expected
+    config = DiffuRecConfig(delta=delta, diffusion_steps=steps)
+    assert config.steps_for("serving") == expected
+    assert dataclasses.replace(config, serving_steps=2).steps_for("serving") == 2
+
+
+@pytest.mark.parametrize(("purpose", "field"), [("validation", "validation_steps"), ("evaluation", "evaluation_steps")])
+def test_every_purpose_has_its_steps(purpose, field):
+    assert dataclasses.replace(CONFIG, **{field: 3}).steps_for(purpose) == 3
+    assert DiffuRecConfig().steps_for("evaluation") is None  # all of them
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 0}, "width must be at least 1, got 0"),
+        ({"width": 15}, "width must be even and a multiple of heads, got width 15, heads 2"),
+        ({"heads": 3}, "width must be even and a multiple of heads, got width 16, heads 3"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
+        ({"delta": -0.1}, "delta must be at least 0, got -0.1"),
+        ({"delta": float("nan")}, "delta must be at least 0, got nan"),
+        ({"embedding_std": 0.0}, "embedding_std must be positive, got 0.0"),
+        ({"conditioning": "sum"}, "conditioning must be one of add, cross, got 'sum'"),
+        ({"schedule": "quadratic"}, "schedule must be one of cosine, linear, .*got 'quadratic'"),
+        ({"negatives": 0}, "negatives must be at least 1, got 0"),
+        ({"validation_steps": 9}, r"validation_steps must lie in 1 … diffusion_steps \(8\), got 9"),
+        ({"serving_steps": 0}, "serving_steps must lie in 1"),
+    ],
+)
+def test_impossible_configurations_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, **changes)
+
+
+def test_without_noised_target_there_is_nothing_to_sample_or_to_walk():
+    noised, plain = CONFIG.capabilities, dataclasses.replace(CONFIG, delta=0).capabilities
+    assert (noised.samples, noised.steps) == (True, 8)
+    assert (plain.samples, plain.steps) == (False, 0)
+
+
+def test_negatives_are_drawn_as_observed_and_are_no_part_of_the_weights():
+    store = SequenceStore.from_lists([[1, 1, 1, 1, 2, 3, 4]] * 3, N_ITEMS)  # 1 is all but alone in the training part
+    model = make("diffurec", negatives=4000, negatives_power=1.0)
+    assert model.state_dict().keys() == make("diffurec").state_dict().keys()
+    model.observe(StudyData(store, leave_one_out(store, max_length=5)))
+    counts = torch.bincount(model.sampler.draw(generator()), minlength=N_ITEMS)
+    # (12 + 1) of 12 + 3 + 30 = 45 draws, five standard deviations of 4000 draws
+    assert abs(int(counts[1]) - 4000 * 13 / 45) < 5 * (4000 * 13 / 45 * 32 / 45) ** 0.5
