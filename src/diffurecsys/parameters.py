@@ -145,6 +145,7 @@ class ProbeParameters(Section):
     """How the inference of trained rankers is examined.
 
     Attributes:
+        rankers: which are examined; None: all that draw samples or walk reverse steps.
         users: test users drawn for it; None takes all.
         ensemble_sizes: numbers M of sampling seeds whose distributions are averaged; the largest are drawn.
         reverse_steps: numbers of steps of the reverse process; each ranker walks those that it has.
@@ -152,6 +153,7 @@ class ProbeParameters(Section):
         seed: draws the users and the noise.
     """
 
+    rankers: tuple[str, ...] | None = None
     users: int | None = 2000
     ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8, 16)
     reverse_steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
@@ -307,9 +309,11 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     if threads is not None and threads < 1:
         problems.append(f"threads: must be at least 1, got {threads}")
     study = _study(parts["study"], raw.get("models") or {}, problems)
-    maps = parts["maps"]
-    if study is not None and maps is not None:
-        problems += _unknown_rankers(maps.rankers or (), "maps.rankers", study.names)
+    if study is not None:
+        for name, field_name in (("probes", "probed"), ("maps", "mapped")):
+            if parts[name] is not None:
+                problems += _unknown_rankers(parts[name].rankers or (), f"{name}.rankers", study.names)
+                study = dataclasses.replace(study, **{field_name: parts[name].rankers})
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}")

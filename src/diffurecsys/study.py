@@ -172,6 +172,8 @@ class Study:
         references: every ranker is tested against these; empty: all pairs of models, and models against baselines and
             controls (all pairs of rankers where none is a model).
         sweeps: rankers trained again with other values of a parameter.
+        probed: rankers whose inference is examined, those of sweeps by the ranker that they vary; None: all that can be.
+        mapped: rankers whose representations are drawn; None: all models that have vectors.
     """
 
     specs: tuple[RankerSpec, ...]
@@ -179,6 +181,8 @@ class Study:
     seeds_of: Mapping[str, int] = field(default_factory=dict)
     references: tuple[str, ...] = ()
     sweeps: Mapping[str, Sweep] = field(default_factory=dict)
+    probed: tuple[str, ...] | None = None
+    mapped: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse an empty or ambiguous grid.
@@ -265,6 +269,15 @@ class Study:
     def cells_of(self, ranker: str) -> tuple[Cell, ...]:
         """All cells of a ranker, one of a sweep included."""
         return tuple(cell for cell in self.cells if cell.spec.name == ranker)
+
+    def probes(self, cell: Cell) -> bool:
+        """Whether the inference of the cell's ranker is to be examined, as far as it can be."""
+        return self.probed is None or (cell.varies.base if cell.varies else cell.spec.name) in self.probed
+
+    def maps(self, spec: RankerSpec) -> bool:
+        """Whether the ranker's representations are to be drawn."""
+        able = spec.network.capabilities.vectors
+        return able and (spec.role == "model" if self.mapped is None else spec.name in self.mapped)
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
