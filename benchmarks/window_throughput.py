@@ -116,7 +116,7 @@ def measure(data: StudyData, config: SASRecConfig, args: argparse.Namespace, dev
     asked: dict[str, int] = dict.fromkeys(steps, 0)
     limits, rates, tokens = [], [], 0
     for number in range(args.rounds + 1):
-        limits.append(matmul_flops(device, 2048, 512))
+        limits.append(matmul_flops(device, 1024, 256))
         for name, step in steps.items():  # in turn, so that all meet the same state of the machine
             batch, _ = next(batches[name])
             synchronise(device)
