@@ -100,9 +100,20 @@ class Cell:
     def identity(self, data_fingerprint: str) -> str:
         """Digest of everything that decides the cell's numbers: data, family and its version, configuration, seed.
 
-        Neither the name nor the role counts, nor where and how often training was interrupted.
+        Neither the name nor the role counts, nor where and how often training was interrupted. Of the configuration what
+        differs from the defaults counts, so that a new option leaves finished cells as they are; who changes a default
+        raises the family's version.
         """
-        return cell_identity(self.description(), self.seed, data_fingerprint)
+        spec = self.spec
+        parts = {
+            "family": spec.family,
+            "version": find_family(spec.family).version,
+            "network": essential(spec.network),
+            "training": essential(spec.training) if spec.trains else None,
+            "seed": self.seed,
+            "data": data_fingerprint,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
         """Return the ranker's configuration as plain values."""
@@ -115,13 +126,13 @@ class Cell:
         }
 
 
-def cell_identity(description: Mapping[str, Any], seed: int, data_fingerprint: str) -> str:
-    """Digest a cell's `description`, its seed and its data."""
-    training = description["training"]
-    if training is not None:
-        training = {name: value for name, value in training.items() if name not in INCIDENTAL}
-    parts = {**description, "training": training, "seed": seed, "data": data_fingerprint}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+def essential(config: RankerConfig | TrainingConfig) -> dict[str, Any]:
+    """Return the settings that change numbers and are not the defaults, as plain values."""
+    values = dataclasses.asdict(config)
+    defaults = {part.name: part.default for part in dataclasses.fields(config)}
+    return {
+        name: value for name, value in values.items() if name not in INCIDENTAL and value != defaults.get(name)
+    }
 
 
 @dataclass(frozen=True)
@@ -158,7 +169,8 @@ class Study:
         specs: all rankers, in the order of the report.
         n_seeds: seeds of each ranker that trains; others have the single seed 0.
         seeds_of: seeds of single rankers, in place of `n_seeds`.
-        references: every ranker is tested against these; empty: all pairs of models, and models against baselines.
+        references: every ranker is tested against these; empty: all pairs of models, and models against baselines and
+            controls (all pairs of rankers where none is a model).
         sweeps: rankers trained again with other values of a parameter.
     """
 
@@ -266,9 +278,10 @@ class Study:
                         seen.add((name, reference))
                         pairs.append((name, reference))
             return tuple(pairs)
-        models, baselines = self.with_role("model"), self.with_role("baseline")
+        models = self.with_role("model") or self.names
+        others = [name for name in self.names if name not in models]
         between = [(model, models[i]) for j, model in enumerate(models) for i in range(j)]
-        return tuple(between + [(model, baseline) for model in models for baseline in baselines])
+        return tuple(between + [(model, other) for model in models for other in others])
 
 
 def variant_name(ranker: str, parameter: str, value: Any) -> str:  # noqa: ANN401 - any parameter's value

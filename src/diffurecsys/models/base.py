@@ -27,6 +27,8 @@ class Capabilities:
         vectors: has `users` and `items`: maps, block-wise search, neighbours of items.
         samples: `score` draws at random: ensembles of samples and maps of them make sense.
         steps: reverse steps that `score(steps=…)` can walk; 0: there are none.
+        from_last_item: has `users_from_last_item(batch, generator)`, float32 `[batch, width]`: one sampling seed of the
+            paper's Algorithm 3.
     """
 
     trains: bool = True
@@ -34,6 +36,7 @@ class Capabilities:
     vectors: bool = False
     samples: bool = False
     steps: int = 0
+    from_last_item: bool = False
 
 
 @dataclass(frozen=True)

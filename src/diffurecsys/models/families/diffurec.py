@@ -108,7 +108,8 @@ class DiffuRecConfig(RankerConfig):
     def capabilities(self) -> Capabilities:
         """Without noised target nothing is drawn and there is nothing to reverse."""
         noised = self.delta > 0
-        return Capabilities(vectors=True, samples=noised, steps=self.diffusion_steps if noised else 0)
+        steps = self.diffusion_steps if noised else 0
+        return Capabilities(vectors=True, samples=noised, steps=steps, from_last_item=noised)
 
     def steps_for(self, purpose: Purpose) -> int | None:
         """Reverse steps for a purpose.
@@ -210,6 +211,21 @@ class DiffuRec(VectorRanker):
         if self.config.sampler == "ddim":
             return sample_ddim(process, denoise, noise())
         return sample_ddpm(process, denoise, noise(), noise)
+
+    def users_from_last_item(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
+        """Predict x_0 by one call from the history's last item, diffused to the last step: float32 `[batch, width]`.
+
+        One sampling seed of the paper's Algorithm 3 as printed: x_T ~ q(x_T | e_n), x̂_0 = f(x_T, T).
+        """
+        segments = Segments.of(batch)
+        history = self.embed_history(batch.items, generator)
+        last_item = self.embedding(batch.items[segments.last])
+        last_step = torch.full((1,), len(self.process) - 1, device=history.device)
+        noise = torch.randn(last_item.shape, generator=generator, device=history.device)
+        x_s = self.process.diffuse(last_item, last_step, noise)
+        noised = self._noised_target(x_s, last_step, segments, generator)
+        predicted: Tensor = self.denoiser(history, noised, segments, generator)
+        return predicted.float()
 
     def embed_history(self, items: Tensor, generator: torch.Generator | None) -> Tensor:
         """Represent int64 `[tokens]` items as the history sees them, `[tokens, width]`."""
