@@ -1,7 +1,7 @@
 """An epoch of SASRec over whole sequences, over all prefixes, and over padded sequences with PyTorch's own Transformer.
 
-The three take a step in turn on a sample of an epoch's batches; seconds an epoch are those of the sample, for each label
-of it, times the labels of an epoch. On a CPU seconds are the process's own, which others on the machine lengthen less.
+The three take a step in turn on a sample of an epoch's batches; seconds an epoch are those of the sample, for each
+label of it, times the labels of an epoch. On a CPU they are the process's own, which other processes stretch less.
 
 python benchmarks/window_throughput.py --split beauty=data/05_model_input/beauty/split.npz
 """
@@ -116,7 +116,7 @@ def measure(data: StudyData, config: SASRecConfig, args: argparse.Namespace, dev
     asked: dict[str, int] = dict.fromkeys(steps, 0)
     limits, rates, tokens = [], [], 0
     for number in range(args.rounds + 1):
-        limits.append(matmul_flops(device, 2048, 512))
+        limits.append(matmul_flops(device, 1024, 256))
         for name, step in steps.items():  # in turn, so that all meet the same state of the machine
             batch, _ = next(batches[name])
             synchronise(device)

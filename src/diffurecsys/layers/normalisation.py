@@ -30,4 +30,5 @@ class _UnitRows(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ANN401
         unit, inverse = ctx.saved_tensors
         along = torch.linalg.vecdot(grad, unit)[:, None]
-        return torch.addcmul(grad, unit, along, value=-1).mul_(inverse)
+        out: Tensor = torch.addcmul(grad, unit, along, value=-1).mul_(inverse)
+        return out

@@ -10,8 +10,9 @@ from torch.autograd.function import once_differentiable
 
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
 
-ROWS = 384  # at a time: all their scores are kept until their sum is known
-SCORES_BYTES = 32 << 20  # fewer rows where these would take more; a million items: 8 rows
+ROWS = 384  # at a time: all their scores are kept until their sum is known …
+SCORES_BYTES = 32 << 20  # … fewer where these would take more …
+MIN_ROWS = 128  # … but enough that reading a large catalogue pays: 512 MB of scores for a million items
 ITEMS = 1024  # a block; its scores are exponentiated and summed before they leave the cache
 LARGEST = 60.0  # exp of what lies between plus and minus this is a plain float32 number
 
@@ -37,7 +38,7 @@ def blocked_cross_entropy(x: Tensor, items: Tensor, targets: Tensor) -> Tensor:
 class _BlockedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, items: Tensor, targets: Tensor) -> Tensor:  # noqa: ANN401
-        rows = max(1, min(ROWS, len(x), SCORES_BYTES // (x.element_size() * len(items))))
+        rows = min(len(x), ROWS, max(MIN_ROWS, SCORES_BYTES // (x.element_size() * len(items))))
         bounded = float(x.norm(dim=1).amax() * items.norm(dim=1).amax()) <= LARGEST
         x_grad, items_grad = torch.empty_like(x), torch.empty_like(items)
         total, share = x.new_zeros(()), 1 / len(x)
