@@ -10,7 +10,7 @@ import torch
 from diffurecsys.data.packing import PackedBatch, Packer, pack_histories
 from diffurecsys.data.schemes import SCHEMES
 from diffurecsys.data.split import Spans
-from diffurecsys.data.store import Examples, SequenceStore
+from diffurecsys.data.store import SequenceStore
 from diffurecsys.models.registry import build_ranker
 
 
@@ -81,8 +81,45 @@ def lone(ranker, histories) -> None:
         torch.testing.assert_close(together[row], scores(ranker, [history])[0], atol=1e-5, rtol=1e-4)
 
 
+def norm(weights: dict, name: str, x: torch.Tensor) -> torch.Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-12).sqrt()
+    return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def linear(weights: dict, name: str, x: torch.Tensor) -> torch.Tensor:
+    mapped = x @ weights[f"{name}.weight"].T
+    return mapped + weights[f"{name}.bias"] if f"{name}.bias" in weights else mapped
+
+
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    return 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)))
+
+
+def feed_forward(weights: dict, name: str, x: torch.Tensor) -> torch.Tensor:
+    return linear(weights, f"{name}.outer", gelu(linear(weights, f"{name}.inner", x)))
+
+
+def attend(weights: dict, name: str, x: torch.Tensor, heads: int, *, causal: bool) -> torch.Tensor:
+    """Softmax attention of one sequence `[length, width]` over itself, position by position and head by head."""
+    query, key, value = linear(weights, f"{name}.query_key_value", x).chunk(3, dim=1)
+    step, out = x.shape[1] // heads, torch.zeros_like(x)
+    for t in range(len(x)):
+        seen = t + 1 if causal else len(x)
+        for head in range(heads):
+            part = slice(head * step, (head + 1) * step)
+            weight = (key[:seen, part] @ query[t, part] / step**0.5).softmax(0)
+            out[t, part] = weight @ value[:seen, part]
+    return linear(weights, f"{name}.output", out)
+
+
+def doubles(ranker) -> dict[str, torch.Tensor]:
+    return {name: weight.double() for name, weight in ranker.state_dict().items()}
+
+
 @pytest.fixture(scope="session")
 def checks() -> SimpleNamespace:
     """Functions that several families' tests share."""
     shared = (generator, make, windows, scores, overfit, gradients, bits, lone)
-    return SimpleNamespace(Examples=Examples, **{function.__name__: function for function in shared})
+    written_out = (norm, linear, gelu, feed_forward, attend, doubles)
+    return SimpleNamespace(**{function.__name__: function for function in (*shared, *written_out)})
