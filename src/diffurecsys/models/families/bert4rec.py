@@ -21,7 +21,7 @@ from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import NORM_EPS, Encoder, Positions
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
-from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker
+from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,8 @@ class BERT4Rec(VectorRanker):
         nn.init.normal_(self.embedding.weight, std=self.config.embedding_std, generator=generator)
 
     def observe(self, data: StudyData) -> None:
-        """Refuse data whose windows are longer than the places.
-
-        Raises:
-            ValueError: naming both lengths.
-        """
-        if data.split.max_length > self.config.max_length:
-            raise ValueError(
-                f"network.max_length must be at least preprocessing.max_length ({data.split.max_length}), "
-                f"got {self.config.max_length}"
-            )
+        """Refuse histories that are longer than `max_length`."""
+        refuse_longer_histories(data, self.config.max_length)
 
     def loss(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
         """Return the cross-entropy over the catalogue, a mean over all hidden positions."""
