@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,7 @@ from torch import Tensor, nn
 from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
-from diffurecsys.layers.dropout import Dropout
-from diffurecsys.layers.encoder import NORM_EPS, Encoder, SelfAttention
-from diffurecsys.layers.feed_forward import FeedForward
+from diffurecsys.layers.encoder import NORM_EPS, Block, Encoder
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
@@ -93,38 +91,24 @@ def low_pass(length: int, cutoff: int, *, causal: bool) -> Tensor:
     return (kept.tril() if causal else kept).float()
 
 
-class FrequencyBlock(nn.Module):
-    """Filter and self-attention side by side, then a feed-forward; sums are normalised.
+class FrequencyBlock(Block):
+    """A block of norm `post` with a filter beside its self-attention.
 
-    Args are those of `encoder.Block` (whatever `norm` and `distances` say), and:
-        low: `[max_length]²`, of `low_pass`.
+    Args:
+        width: of inputs and outputs.
+        others: of `Block`.
+        low: `[max_length, max_length]`, of `low_pass`.
         alpha: share of the filter.
     """
 
     low: Tensor
 
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        dropout: float,
-        *,
-        inner: int,
-        causal: bool,
-        low: Tensor,
-        alpha: float,
-        **_: object,
-    ) -> None:
-        super().__init__()
+    def __init__(self, width: int, *others: Any, low: Tensor, alpha: float, **named: Any) -> None:  # noqa: ANN401
+        super().__init__(width, *others, **named)
         self.alpha = alpha
         self.sqrt_beta = nn.Parameter(torch.ones(width))
         self.register_buffer("low", low, persistent=False)
         self.filter_norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.attention_norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.attention = SelfAttention(width, heads, causal=causal)
-        self.feed_forward_norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.feed_forward = FeedForward(width, dropout, inner)
-        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Tensor, segments: Segments, generator: torch.Generator | None, *, last_only: bool = False

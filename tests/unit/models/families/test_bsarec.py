@@ -82,7 +82,7 @@ def test_both_filters_are_one_model_in_one_block(checks):
 def test_without_the_filter_a_block_is_self_attention(checks):
     plain = Block(12, 2, 0.0, inner=24, causal=True, norm="post")
     low = low_pass(8, 3, causal=False)
-    mixed = FrequencyBlock(12, 2, 0.0, inner=24, causal=True, norm="post", distances=0, low=low, alpha=0.0)
+    mixed = FrequencyBlock(12, 2, 0.0, inner=24, causal=True, norm="post", low=low, alpha=0.0)
     mixed.load_state_dict(plain.state_dict(), strict=False)
     batch = pack_histories(HISTORIES)
     x, segments = torch.randn(len(batch.items), 12, generator=checks.generator()), Segments.of(batch)
