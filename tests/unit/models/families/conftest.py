@@ -81,9 +81,9 @@ def lone(ranker, histories) -> None:
         torch.testing.assert_close(together[row], scores(ranker, [history])[0], atol=1e-5, rtol=1e-4)
 
 
-def norm(weights: dict, name: str, x: torch.Tensor) -> torch.Tensor:
+def norm(weights: dict, name: str, x: torch.Tensor, eps: float = 1e-12) -> torch.Tensor:
     centred = x - x.mean(-1, keepdim=True)
-    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-12).sqrt()
+    scaled = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt()
     return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
