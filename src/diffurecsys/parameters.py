@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from diffurecsys.checks import at_least, one_of, within
+from diffurecsys.checks import at_least, device, one_of, within
 from diffurecsys.data.specs import DatasetSpec
 from diffurecsys.errors import UserError
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
@@ -94,6 +94,7 @@ class EvaluationParameters(Section):
         if not self.cutoffs or min(self.cutoffs) < 1 or len(set(self.cutoffs)) < len(self.cutoffs):
             raise ValueError(f"cutoffs must be positive numbers, each once, got {list(self.cutoffs)}")
         one_of(self, RANKINGS, "ranking")
+        device(self, "device")
         at_least(self, 1, "batch_size")
 
 

@@ -100,9 +100,20 @@ class Cell:
     def identity(self, data_fingerprint: str) -> str:
         """Digest of everything that decides the cell's numbers: data, family and its version, configuration, seed.
 
-        Neither the name nor the role counts, nor where and how often training was interrupted.
+        Neither the name nor the role counts, nor where and how often training was interrupted. Of the configuration what
+        differs from the defaults counts, so that a new option leaves finished cells as they are; who changes a default
+        raises the family's version.
         """
-        return cell_identity(self.description(), self.seed, data_fingerprint)
+        spec = self.spec
+        parts = {
+            "family": spec.family,
+            "version": find_family(spec.family).version,
+            "network": essential(spec.network),
+            "training": essential(spec.training) if spec.trains else None,
+            "seed": self.seed,
+            "data": data_fingerprint,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
         """Return the ranker's configuration as plain values."""
@@ -115,13 +126,13 @@ class Cell:
         }
 
 
-def cell_identity(description: Mapping[str, Any], seed: int, data_fingerprint: str) -> str:
-    """Digest a cell's `description`, its seed and its data."""
-    training = description["training"]
-    if training is not None:
-        training = {name: value for name, value in training.items() if name not in INCIDENTAL}
-    parts = {**description, "training": training, "seed": seed, "data": data_fingerprint}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+def essential(config: RankerConfig | TrainingConfig) -> dict[str, Any]:
+    """Return the settings that change numbers and are not the defaults, as plain values."""
+    values = dataclasses.asdict(config)
+    defaults = {part.name: part.default for part in dataclasses.fields(config)}
+    return {
+        name: value for name, value in values.items() if name not in INCIDENTAL and value != defaults.get(name)
+    }
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import Encoder, Positions
+from diffurecsys.layers.normalisation import unit_rows
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.binary import binary_cross_entropy, sample_negatives
-from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker
 
@@ -139,7 +139,7 @@ class SASRec(VectorRanker):
         """Return the configured loss, a mean over all asked positions."""
         x, items, targets = self._encode(batch, generator, last_only=not batch.everywhere), self.items(), batch.targets
         if self.config.loss == "cross_entropy":
-            return catalogue_cross_entropy(x, items, targets)
+            return blocked_cross_entropy(x, items, targets)
         if self.sampler is not None:
             drawn = self.sampler.draw(generator)
             return sampled_cross_entropy(x, items, targets, drawn, self.sampler.log_expected.index_select(0, drawn))
@@ -154,14 +154,14 @@ class SASRec(VectorRanker):
     def items(self) -> Tensor:
         """Represent every item: the embeddings, of unit length if cosines are compared; `[n_items, width]`."""
         weight = self.embedding.weight
-        return F.normalize(weight, dim=1) if self.config.similarity == "cosine" else weight
+        return unit_rows(weight) if self.config.similarity == "cosine" else weight
 
     def _encode(self, batch: PackedBatch, generator: torch.Generator, *, last_only: bool) -> Tensor:
         """Return what inner products with `items` turn into scores."""
         x = self.embedding(batch.items) * math.sqrt(self.config.width)
         encoded: Tensor = self.encoder(x, Segments.of(batch), generator, last_only=last_only)
         if self.config.similarity == "cosine":
-            return F.normalize(encoded.float(), dim=1) / self.config.temperature
+            return unit_rows(encoded.float()) / self.config.temperature
         return encoded
 
 

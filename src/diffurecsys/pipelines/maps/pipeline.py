@@ -15,9 +15,7 @@ SHARED = {"evaluation": "params:evaluation", "maps": "params:maps", "data": "spl
 def create_pipeline(study: Study) -> Pipeline:
     """Map the representations of every model's first seed that has any."""
     models = [study.spec(name) for name in study.with_role("model")]
-    return sum(
-        (_map(study, spec) for spec in models if spec.network.capabilities.vectors), start=Pipeline([])
-    )
+    return sum((_map(study, spec) for spec in models if spec.network.capabilities.vectors), start=Pipeline([]))
 
 
 def _map(study: Study, spec: RankerSpec) -> Pipeline:
