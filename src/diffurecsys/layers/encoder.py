@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -146,6 +147,7 @@ class Encoder(nn.Module):
         positions: `none`; a learnt vector for each place counted from the `start` of the history or back from its
             `end`, as left padding would; or `relative`, a learnt number for each head and distance, causal only.
         max_length: of histories; places and distances end there.
+        block: makes a block from what `Block` takes; blocks of another make map and are called as `Block` is.
     """
 
     def __init__(
@@ -160,6 +162,7 @@ class Encoder(nn.Module):
         norm: Norm = "pre",
         positions: Positions,
         max_length: int,
+        block: Callable[..., nn.Module] = Block,
     ) -> None:
         super().__init__()
         self.positions, self.max_length, self.norm = positions, max_length, norm
@@ -167,7 +170,7 @@ class Encoder(nn.Module):
         self.position = nn.Embedding(max_length, width) if absolute else None
         distances = max_length if positions == "relative" else 0
         self.blocks = nn.ModuleList(
-            Block(width, heads, dropout, inner=inner, causal=causal, norm=norm, distances=distances)
+            block(width, heads, dropout, inner=inner, causal=causal, norm=norm, distances=distances)
             for _ in range(blocks)
         )
         self.outer_norm = nn.LayerNorm(width, eps=NORM_EPS)
@@ -178,7 +181,8 @@ class Encoder(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         if self.position is not None:
             nn.init.normal_(self.position.weight, std=POSITION_STD, generator=generator)
 

@@ -162,6 +162,18 @@ def scorer(ranker: Ranker, purpose: Purpose, steps: int | None = None) -> Score:
     return score
 
 
+def refuse_longer_histories(data: StudyData, max_length: int) -> None:
+    """Refuse data whose histories have more places than a network.
+
+    Raises:
+        ValueError: naming both lengths.
+    """
+    if data.split.max_length > max_length:
+        raise ValueError(
+            f"network.max_length must be at least preprocessing.max_length ({data.split.max_length}), got {max_length}"
+        )
+
+
 @dataclass(frozen=True)
 class Family:
     """One kind of ranker.
