@@ -12,6 +12,7 @@ from diffurecsys.layers.attention import attention
 from diffurecsys.layers.causal_attention import causal_attention
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.feed_forward import FeedForward
+from diffurecsys.layers.initialisation import draw_linear
 from diffurecsys.layers.segments import Segments
 
 NORM_EPS = 1e-12  # the published code's; matters only for constant rows
@@ -175,12 +176,20 @@ class Encoder(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw every weight from `generator` (on the host): Xavier for matrices, N(0, 0.02) for positions."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-                nn.init.zeros_(module.bias)
+        draw_linear(self, generator)
         if self.position is not None:
             nn.init.normal_(self.position.weight, std=POSITION_STD, generator=generator)
+
+    def refuse_longer(self, length: int) -> None:
+        """Check that histories of up to `length` items can be read: `preprocessing.max_length`.
+
+        Raises:
+            ValueError: they are longer than there are places or distances.
+        """
+        if self.positions != "none" and length > self.max_length:
+            raise ValueError(
+                f"network.max_length must be at least preprocessing.max_length ({length}), got {self.max_length}"
+            )
 
     def forward(
         self, x: Tensor, segments: Segments, generator: torch.Generator | None, *, last_only: bool = False
