@@ -16,6 +16,11 @@ def unit_rms(x: Tensor) -> Tensor:
     return F.normalize(x, dim=-1) * math.sqrt(x.shape[-1])
 
 
+def to_scale(x: Tensor, scale: TargetScale) -> Tensor:
+    """Bring targets, or predictions of them, `[rows, width]`, to the scale of the process: `raw` is as they stand."""
+    return unit_rms(x) if scale == "unit" else x
+
+
 def signal_to_noise(alpha_bar: Tensor, target_rms: float = 1.0) -> Tensor:
     """Power of the target in x_s over that of the noise, at each step: ᾱ rms² / (1 - ᾱ), float64 `[T]`.
 

@@ -1,8 +1,8 @@
 """A trained ranker and counted transitions together: what the one knows of tastes, and the other of what follows what.
 
-score = network's + weight · log(1 + sharpness · transitions'). Both are trained, or counted, apart; the two numbers that
-join them are chosen on the validation targets afterwards. So any ranker that trains can be helped by counts that take
-a second, and a weight of 0 is that ranker.
+score = network's + weight · log(1 + sharpness · transitions'). Both are trained, or counted, apart; the two numbers
+that join them are chosen on the validation targets afterwards. So any ranker that trains can be helped by counts
+that take a second, and a weight of 0 is that ranker.
 """
 
 from __future__ import annotations

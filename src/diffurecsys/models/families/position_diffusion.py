@@ -29,7 +29,7 @@ from diffurecsys.diffusion import (
     make_betas,
     sample_ddim,
     sample_ddpm,
-    unit_rms,
+    to_scale,
     with_least_noise,
 )
 from diffurecsys.layers.adaptive_head import AdaptiveHead
@@ -242,7 +242,7 @@ class PositionDiffusion(VectorRanker):
 
     def _diffused(self, x: Tensor) -> Tensor:
         """Bring embeddings, or predictions of them, to the scale of the process."""
-        return unit_rms(x) if self.config.target_scale == "unit" else x
+        return to_scale(x, self.config.target_scale)
 
     def _expected(self, said: Tensor) -> Tensor:
         """Return the mean embedding under the softmax of the scores, `[batch, width]`."""
