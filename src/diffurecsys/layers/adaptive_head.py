@@ -14,8 +14,9 @@ from diffurecsys.layers.initialisation import draw_linear
 class AdaptiveHead(nn.Module):
     """Predicts x_0 of each position from its condition and its noised target. Knows no schedule.
 
-    The noised target is added to the condition, and the condition scales and shifts what every layer reads: the adaptive
-    normalisation of Peebles, Xie, "Scalable Diffusion Models with Transformers" (ICCV 2023), begun without effect.
+    The noised target is added to the condition, and the condition scales and shifts what every layer reads: the
+    adaptive normalisation of Peebles, Xie, "Scalable Diffusion Models with Transformers" (ICCV 2023), begun without
+    effect.
 
     Args:
         width: of everything.

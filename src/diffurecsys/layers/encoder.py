@@ -40,9 +40,9 @@ class SelfAttention(nn.Module):
         width: of inputs and outputs.
         heads: divides `width`.
         causal: no position sees a later one; False: all see all.
-        distances: so many learnt numbers a head are added to the scores of positions 0, 1, … places apart; where all see
-            all, as many again for what comes after. They begin as -distance · 0.5^(head + 1): some heads look near,
-            others far.
+        distances: so many learnt numbers a head are added to the scores of positions 0, 1, … places apart; where all
+            see all, as many again for what comes after. They begin as -distance · 0.5^(head + 1): some heads look
+            near, others far.
     """
 
     def __init__(self, width: int, heads: int, *, causal: bool = False, distances: int = 0) -> None:

@@ -53,15 +53,15 @@ class DiffuRecConfig(RankerConfig):
         item_dropout: on the history's item embeddings.
         embedding_std: standard deviation of the initial item embeddings. N(0, 1), the published code's choice, gives
             logits of size sqrt(d) before anything is learnt and needs tens of epochs to unlearn them.
-        positions: `none` (the paper's), `absolute` (a learnt vector for each place counted back from the end) or `relative`
-            (a learnt number for each head and signed distance in the self-attention).
+        positions: `none` (the paper's), `absolute` (a learnt vector for each place counted back from the end) or
+            `relative` (a learnt number for each head and signed distance in the self-attention).
         max_length: longest history that positions are made for; at least `preprocessing.max_length`.
         conditioning: how the noised target enters, `add` (Eq. 15) or `cross`-attention (Eq. 16).
         offset_noise: draw training noise as in Eq. 17.
         diffusion_steps: T.
         schedule: name of the noise schedule.
-        target_scale: what is diffused, and predictions on the way back, are embeddings as they stand (`raw`, the paper's)
-            or brought to the size of the noise (`unit`).
+        target_scale: what is diffused, and predictions on the way back, are embeddings as they stand (`raw`, the
+            paper's) or brought to the size of the noise (`unit`).
         delta: λ ~ N(delta, delta), the weight of the noised target at every history position; 0 removes it.
         offset: δ_c of the offset noise N(0.1 δ_c, I), Eq. 17.
         offset_per_sample: draw the offset once per example from N(0, (0.1 δ_c)²) instead of keeping it constant.
