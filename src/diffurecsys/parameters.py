@@ -15,6 +15,7 @@ from diffurecsys.checks import at_least, device, one_of, within
 from diffurecsys.data.specs import DatasetSpec
 from diffurecsys.errors import UserError
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
+from diffurecsys.models.base import Family, RankerConfig
 from diffurecsys.models.registry import FamilyError, find_family
 from diffurecsys.study import ROLES, RankerSpec, Role, Study, Sweep
 from diffurecsys.training.config import TrainingConfig
@@ -382,7 +383,7 @@ def _ranker(name: str, raw: Any, problems: list[str]) -> tuple[RankerSpec, int |
     except FamilyError as error:
         problems.append(f"{path}.family: {error}")
         return None
-    network = _typed(family.config, entry.network, f"{path}.network", problems)
+    network = _network(family, entry.network, f"{path}.network", problems)
     training = _typed(TrainingConfig, entry.training, f"{path}.training", problems)
     if network is None or training is None:
         return None
@@ -394,6 +395,20 @@ def _ranker(name: str, raw: Any, problems: list[str]) -> tuple[RankerSpec, int |
         )
         return None
     return RankerSpec(name, entry.family, entry.role, network, training), entry.n_seeds
+
+
+def _network(family: Family, raw: Any, path: str, problems: list[str]) -> RankerConfig | None:  # noqa: ANN401
+    """Check a ranker's hyper-parameters; those of rankers that it holds by their own families."""
+    values = dict(raw) if isinstance(raw, Mapping) else raw
+    for name, held in family.config.parts(values).items() if isinstance(values, dict) else ():
+        try:
+            values[name] = _network(find_family(held), values.get(name) or {}, f"{path}.{name}", problems)
+        except FamilyError as error:
+            problems.append(f"{path}.{name}: {error}")
+            return None
+        if values[name] is None:
+            return None
+    return _typed(family.config, values, path, problems)
 
 
 def _typed(kind: type[T], raw: Any, path: str, problems: list[str]) -> T | None:  # noqa: ANN401

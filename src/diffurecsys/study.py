@@ -116,12 +116,14 @@ class Cell:
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
-        """Return the ranker's configuration as plain values."""
-        spec = self.spec
+        """Return the ranker's configuration as plain values; `parts` are versions of families that it holds."""
+        spec, network = self.spec, dataclasses.asdict(self.spec.network)
+        parts = {name: find_family(held).version for name, held in spec.network.parts(network).items()}
         return {
             "family": spec.family,
             "version": find_family(spec.family).version,
-            "network": dataclasses.asdict(spec.network),
+            **({"parts": parts} if parts else {}),
+            "network": network,
             "training": dataclasses.asdict(spec.training) if spec.trains else None,
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -49,6 +49,15 @@ class RankerConfig:
     def capabilities(self) -> Capabilities:
         """What a ranker of this configuration can be asked."""
         return Capabilities()
+
+    @classmethod
+    def parts(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """Say which fields are configurations of other rankers, and of which family. Default: none are.
+
+        Args:
+            values: the fields as plain values; some may be missing.
+        """
+        return {}
 
     def steps_for(self, purpose: Purpose) -> int | None:
         """Reverse steps to walk for a purpose; None is all, or that there are none."""
