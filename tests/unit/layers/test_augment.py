@@ -43,9 +43,9 @@ def test_each_does_what_it_says_and_leaves_its_input_alone(sequences, share, see
         whole, length = own[order[row]], max(1, int(count[order[row]]))
         assert len(kept) == length
         assert any(whole[i : i + length] == kept for i in range(len(whole)))
-    for row, (masked, shuffled) in enumerate(
-        zip(histories(mask(batch, count, MASK, generator(seed))), histories(reorder(batch, count, generator(seed))))
-    ):
+    masked_rows = histories(mask(batch, count, MASK, generator(seed)))
+    shuffled_rows = histories(reorder(batch, count, generator(seed)))
+    for row, (masked, shuffled) in enumerate(zip(masked_rows, shuffled_rows, strict=True)):
         assert masked.count(MASK) == int(count[row])
         assert all(new in (MASK, old) for new, old in zip(masked, own[row], strict=True))
         assert Counter(shuffled) == Counter(own[row])

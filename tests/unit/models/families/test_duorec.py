@@ -80,7 +80,7 @@ def test_the_loss_is_cross_entropy_plus_a_tenth_of_the_contrast():
 
 
 def test_has_as_many_parameters_as_released():
-    # Beauty, width 64: items, 50 positions, 2 blocks of attention, 256 hidden units and two norms, one norm of the input
+    # Beauty, width 64: items, 50 positions, 2 blocks (attention, 256 hidden units, two norms), one norm of the input
     model = build_ranker("duorec", DuoRecConfig(), 12101)
     block = 4 * (64 * 64 + 64) + (64 * 256 + 256) + (256 * 64 + 64) + 2 * 2 * 64
     assert sum(p.numel() for p in model.parameters()) == 12101 * 64 + 50 * 64 + 2 * block + 2 * 64
