@@ -244,8 +244,7 @@ class StudyParameters(Section):
     Attributes:
         rankers: entries of `models`, in the order of the report.
         n_seeds: seeds of each ranker that trains.
-        references: every ranker is tested against these; none: every model against the models before it and against all
-            baselines.
+        references: every ranker is tested against these; none: all that train against each other and the others.
         sweeps: rankers trained again with other values of one parameter.
     """
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from typing import Any, Literal, get_args
 
 from diffurecsys.models.base import RankerConfig
@@ -171,8 +172,7 @@ class Study:
         specs: all rankers, in the order of the report.
         n_seeds: seeds of each ranker that trains; others have the single seed 0.
         seeds_of: seeds of single rankers, in place of `n_seeds`.
-        references: every ranker is tested against these; empty: all pairs of models, and models against baselines and
-            controls (all pairs of rankers where none is a model).
+        references: every ranker is tested against these; empty: all that train against each other and against the others.
         sweeps: rankers trained again with other values of a parameter.
         probed: rankers whose inference is examined, those of sweeps by the ranker that they vary; None: all that can be.
         mapped: rankers whose representations are drawn; None: all models that have vectors.
@@ -293,10 +293,11 @@ class Study:
                         seen.add((name, reference))
                         pairs.append((name, reference))
             return tuple(pairs)
-        models = self.with_role("model") or self.names
-        others = [name for name in self.names if name not in models]
-        between = [(model, models[i]) for j, model in enumerate(models) for i in range(j)]
-        return tuple(between + [(model, other) for model in models for other in others])
+        trained = [spec.name for spec in self.specs if spec.trains]
+        counted = [name for name in self.names if name not in trained]
+        between = [(name, trained[i]) for j, name in enumerate(trained) for i in range(j)]
+        against = [(name, other) for name in trained for other in counted]
+        return tuple(between + against) or tuple(combinations(reversed(counted), 2))
 
 
 def variant_name(ranker: str, parameter: str, value: Any) -> str:  # noqa: ANN401 - any parameter's value
