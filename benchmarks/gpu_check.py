@@ -265,7 +265,7 @@ def measure_large_catalogue(job: Job) -> dict[str, float]:
 def measure_cells_at_once(job: Job, arguments: list[str]) -> dict[str, float]:
     """Steps a second of all cells together, trained by so many processes at the same time."""
     found = {}
-    for count in PROCESSES:
+    for count in PROCESSES if job.device.type == "cuda" else PROCESSES[:2]:
         command = [sys.executable, __file__, "cell", *arguments]
         cells = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
         outputs = [cell.communicate(timeout=240)[0] for cell in cells]
