@@ -19,10 +19,10 @@ from kedro.pipeline.node import Node
 from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
+from diffurecsys.machine import git_revision
 from diffurecsys.parameters import Parameters, check_dataset_name
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
-from diffurecsys.tracking.hooks import git_revision
 
 ALL_THREADS = torch.get_num_threads()
 MADE_FROM = ".made_from"  # folder with digests, beside the cells

@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from diffurecsys.checks import at_least, one_of, within
+from diffurecsys.checks import at_least, device, one_of, within
 from diffurecsys.data.specs import DatasetSpec
 from diffurecsys.errors import UserError
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
+from diffurecsys.models.base import Family, RankerConfig
 from diffurecsys.models.registry import FamilyError, find_family
 from diffurecsys.study import ROLES, RankerSpec, Role, Study, Sweep
 from diffurecsys.training.config import TrainingConfig
@@ -94,6 +95,7 @@ class EvaluationParameters(Section):
         if not self.cutoffs or min(self.cutoffs) < 1 or len(set(self.cutoffs)) < len(self.cutoffs):
             raise ValueError(f"cutoffs must be positive numbers, each once, got {list(self.cutoffs)}")
         one_of(self, RANKINGS, "ranking")
+        device(self, "device")
         at_least(self, 1, "batch_size")
 
 
@@ -144,6 +146,7 @@ class ProbeParameters(Section):
     """How the inference of trained rankers is examined.
 
     Attributes:
+        rankers: which are examined; None: all that draw samples or walk reverse steps.
         users: test users drawn for it; None takes all.
         ensemble_sizes: numbers M of sampling seeds whose distributions are averaged; the largest are drawn.
         reverse_steps: numbers of steps of the reverse process; each ranker walks those that it has.
@@ -151,6 +154,7 @@ class ProbeParameters(Section):
         seed: draws the users and the noise.
     """
 
+    rankers: tuple[str, ...] | None = None
     users: int | None = 2000
     ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8, 16)
     reverse_steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
@@ -306,9 +310,11 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     if threads is not None and threads < 1:
         problems.append(f"threads: must be at least 1, got {threads}")
     study = _study(parts["study"], raw.get("models") or {}, problems)
-    maps = parts["maps"]
-    if study is not None and maps is not None:
-        problems += _unknown_rankers(maps.rankers or (), "maps.rankers", study.names)
+    if study is not None:
+        for name, field_name in (("probes", "probed"), ("maps", "mapped")):
+            if parts[name] is not None:
+                problems += _unknown_rankers(parts[name].rankers or (), f"{name}.rankers", study.names)
+                study = dataclasses.replace(study, **{field_name: parts[name].rankers})
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}")
@@ -377,7 +383,7 @@ def _ranker(name: str, raw: Any, problems: list[str]) -> tuple[RankerSpec, int |
     except FamilyError as error:
         problems.append(f"{path}.family: {error}")
         return None
-    network = _typed(family.config, entry.network, f"{path}.network", problems)
+    network = _network(family, entry.network, f"{path}.network", problems)
     training = _typed(TrainingConfig, entry.training, f"{path}.training", problems)
     if network is None or training is None:
         return None
@@ -389,6 +395,20 @@ def _ranker(name: str, raw: Any, problems: list[str]) -> tuple[RankerSpec, int |
         )
         return None
     return RankerSpec(name, entry.family, entry.role, network, training), entry.n_seeds
+
+
+def _network(family: Family, raw: Any, path: str, problems: list[str]) -> RankerConfig | None:  # noqa: ANN401
+    """Check a ranker's hyper-parameters; those of rankers that it holds by their own families."""
+    values = dict(raw) if isinstance(raw, Mapping) else raw
+    for name, held in family.config.parts(values).items() if isinstance(values, dict) else ():
+        try:
+            values[name] = _network(find_family(held), values.get(name) or {}, f"{path}.{name}", problems)
+        except FamilyError as error:
+            problems.append(f"{path}.{name}: {error}")
+            return None
+        if values[name] is None:
+            return None
+    return _typed(family.config, values, path, problems)
 
 
 def _typed(kind: type[T], raw: Any, path: str, problems: list[str]) -> T | None:  # noqa: ANN401

@@ -106,16 +106,13 @@ def log_fitting(run_id: str, tracked: TrackedCell) -> None:
 
 def model_signature(config: RankerConfig) -> ModelSignature:
     """Say what a served model takes and gives, with defaults that suit this configuration."""
+    params = [ParamSpec("k", DataType.long, 10), ParamSpec("exclude_history", DataType.boolean, False)]
+    if all_steps := config.capabilities.steps:
+        params.append(ParamSpec("reverse_steps", DataType.long, config.steps_for("serving") or all_steps))
     return ModelSignature(
         inputs=Schema([ColSpec(Array(DataType.string), "history")]),
         outputs=Schema([ColSpec(Array(DataType.string))]),
-        params=ParamSchema(
-            [
-                ParamSpec("k", DataType.long, 10),
-                ParamSpec("reverse_steps", DataType.long, config.serving_steps),
-                ParamSpec("exclude_history", DataType.boolean, False),
-            ]
-        ),
+        params=ParamSchema(params),
     )
 
 
