@@ -94,13 +94,16 @@ def log_fitting(run_id: str, tracked: TrackedCell) -> None:
     for first in range(0, len(metrics), METRICS_A_BATCH):
         client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_BATCH])
     client.log_batch(run_id, tags=[RunTag("device", record["device"]), RunTag("cpu", record["machine"]["cpu"])])
+    weights = load_weights(tracked.weights)
+    if not weights.state:  # imported without weights: there is nothing to serve
+        return
     with mlflow.start_run(run_id=run_id, nested=True):
         mlflow.pyfunc.log_model(
             name=str(record["ranker"]),
             python_model=str(MODEL_CODE),
             artifacts={"weights": str(tracked.weights), "item_vocabulary": str(tracked.item_vocabulary)},
             pip_requirements=MODEL_REQUIREMENTS,
-            signature=model_signature(load_weights(tracked.weights).config),
+            signature=model_signature(weights.config),
         )
 
 
