@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from diffurecsys.study import Cell
 
 MODEL_CODE = Path(__file__).with_name("served_model.py")
 METRICS_A_BATCH = 1000  # MLflow's limit
-MODEL_REQUIREMENTS = ["diffurecsys", "torch", "safetensors", "pyarrow"]  # named here: inferring them takes a minute
+PACKAGE = Path(__file__).parents[1]  # models carry the code: the package is on no index
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pyarrow", "safetensors")  # inferring them takes a minute
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def log_fitting(run_id: str, tracked: TrackedCell) -> None:
             name=str(record["ranker"]),
             python_model=str(MODEL_CODE),
             artifacts={"weights": str(tracked.weights), "item_vocabulary": str(tracked.item_vocabulary)},
-            pip_requirements=MODEL_REQUIREMENTS,
+            code_paths=[str(PACKAGE)],
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
             signature=model_signature(weights.config),
         )
 
