@@ -101,9 +101,9 @@ class Cell:
     def identity(self, data_fingerprint: str) -> str:
         """Digest of everything that decides the cell's numbers: data, family and its version, configuration, seed.
 
-        Neither the name nor the role counts, nor where and how often training was interrupted. Of the configuration what
-        differs from the defaults counts, so that a new option leaves finished cells as they are; who changes a default
-        raises the family's version.
+        Neither the name nor the role counts, nor where and how often training was interrupted. Of the configuration
+        what differs from the defaults counts, so that a new option leaves finished cells as they are; who changes a
+        default raises the family's version.
         """
         spec = self.spec
         parts = {
@@ -133,9 +133,7 @@ def essential(config: RankerConfig | TrainingConfig) -> dict[str, Any]:
     """Return the settings that change numbers and are not the defaults, as plain values."""
     values = dataclasses.asdict(config)
     defaults = {part.name: part.default for part in dataclasses.fields(config)}
-    return {
-        name: value for name, value in values.items() if name not in INCIDENTAL and value != defaults.get(name)
-    }
+    return {name: value for name, value in values.items() if name not in INCIDENTAL and value != defaults.get(name)}
 
 
 @dataclass(frozen=True)
@@ -172,9 +170,9 @@ class Study:
         specs: all rankers, in the order of the report.
         n_seeds: seeds of each ranker that trains; others have the single seed 0.
         seeds_of: seeds of single rankers, in place of `n_seeds`.
-        references: every ranker is tested against these; empty: all that train against each other and against the others.
+        references: every ranker is tested against these; empty: all that train against each other and the others.
         sweeps: rankers trained again with other values of a parameter.
-        probed: rankers whose inference is examined, those of sweeps by the ranker that they vary; None: all that can be.
+        probed: rankers whose inference is examined, with those that sweeps make of them; None: all that can be.
         mapped: rankers whose representations are drawn; None: all models that have vectors.
     """
 
@@ -201,13 +199,15 @@ class Study:
             raise ValueError(f"study.rankers must not repeat a name, got {names}")
         for name in self.references:
             if name not in names:
-                raise ValueError(f"study.references names {name!r}, which is none of study.rankers ({', '.join(names)})")
+                raise ValueError(
+                    f"study.references names {name!r}, which is none of study.rankers ({', '.join(names)})"
+                )
         for name, sweep in self.sweeps.items():
             if sweep.n_seeds < 0:
                 raise ValueError(f"study.sweeps.{name}.n_seeds must not be negative, got {sweep.n_seeds}")
             if len(set(sweep.values)) < len(sweep.values):
                 raise ValueError(f"study.sweeps.{name}.values must not repeat a value, got {list(sweep.values)}")
-            for spec, varies in self._variants(name):
+            for _, varies in self._variants(name):
                 base = self.spec(varies.base)
                 part, _, key = varies.parameter.partition(".")
                 if getattr(getattr(base, part), key) == varies.value:

@@ -174,7 +174,7 @@ def places_at(table: pd.DataFrame, kind: str) -> dict[int, Places]:
     """Take the places of a kind, by level, from a `probed_ranks_table`."""
     rows = table[table[KIND] == kind]
     return {
-        int(level): part[[columns.GREATER, columns.TIED]].to_numpy(np.int64).T
+        int(str(level)): part[[columns.GREATER, columns.TIED]].to_numpy(np.int64).T
         for level, part in rows.groupby(LEVEL, sort=True)
     }
 

@@ -143,9 +143,11 @@ class VectorRanker(Ranker):
 class CountRanker(Ranker):
     """A ranker whose state is buffers of sizes that depend on the data."""
 
+    _anchor: Tensor  # says where the ranker lives
+
     def __init__(self, config: RankerConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.register_buffer("_anchor", torch.empty(0), persistent=False)  # says where the ranker lives
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:  # noqa: ANN401
         own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}

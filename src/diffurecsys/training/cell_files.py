@@ -65,7 +65,7 @@ def save_cell_files(folder: Path, fitted: FittedCell, ranks: Mapping[str, Ranks]
     for part, found in ranks.items():
         arrays = {name: _smallest(getattr(found, name)) for name in PLACES}
         with atomic_path(folder / f"{part}_ranks.npz") as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes names for options
     _write_json(folder / HISTORY, [dataclasses.asdict(record) for record in fitted.history])
     digest = digest_state(fitted.weights.state) if weights else None
     _write_json(folder / RECORD, {**fitted.record, "weights_digest": digest})
@@ -103,7 +103,9 @@ def load_cell_files(folder: Path, data: StudyData) -> CellFiles:
 def differences(record: Mapping[str, Any], cell: Cell, data: StudyData) -> list[str]:
     """Say how what made a cell's files differs from what the cell asks for: `network.width 64, here 128`."""
     now = _leaves("", {**cell.description(), "seed": cell.seed, "data": data.fingerprint})
-    then = _leaves("", {name: record.get(name) for name in ("family", "version", "network", "training", "seed", "data")})
+    then = _leaves(
+        "", {name: record.get(name) for name in ("family", "version", "network", "training", "seed", "data")}
+    )
     for part in ("network", "training"):  # options that are newer than the record had their defaults
         for option in dataclasses.fields(getattr(cell.spec, part)):
             if record.get(part) is not None and option.name not in record[part]:

@@ -144,7 +144,7 @@ def rank_cell(
     """
     if weights.data != data.fingerprint:
         raise DataError(
-            "these weights were made from other sequences or another split: items have other numbers there. Train again."
+            "these weights were made from other sequences or another split: items have other numbers. Train again."
         )
     where = resolve_device(device)
     ranker: Ranker = weights.build(where)

@@ -109,6 +109,6 @@ def _rank_again(
     apart = np.abs(found.expected() - known.expected()[: len(found.user)]) > split.store.n_items / 100
     if apart.mean() > 1 - ALIKE:
         raise DataError(
-            f"the ranks of the finished cell {cell.namespace} are not those that its weights give: of {len(apart)} users "
-            f"{int(apart.sum())} differ. Remove its folder under imported_cells, or one of the two files."
+            f"the ranks of the finished cell {cell.namespace} are not those that its weights give: of {len(apart)} "
+            f"users {int(apart.sum())} differ. Remove its folder under imported_cells, or one of the two files."
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from diffurecsys.data.specs import DatasetSpec
 from diffurecsys.data.split import StudyData
 from diffurecsys.evaluation.significance.seeds import few_seeds_warning
 from diffurecsys.pipelines.scores import study_leaderboard
@@ -22,7 +23,7 @@ from diffurecsys.reporting.summary import make_record, render_summary
 from diffurecsys.study import Study
 
 if TYPE_CHECKING:
-    from diffurecsys.parameters import DatasetParameters, EvaluationParameters, SignificanceParameters
+    from diffurecsys.parameters import EvaluationParameters, SignificanceParameters
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def report_study(
     evaluation: EvaluationParameters,
     significance: SignificanceParameters,
     experiment: str,
-    dataset: DatasetParameters,
+    dataset: DatasetSpec,
     run: Mapping[str, str],
     counts: dict[str, Any],
     data: StudyData,

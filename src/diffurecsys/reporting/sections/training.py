@@ -141,7 +141,7 @@ def curves_caption(histories: Histories) -> str:
 def histories_of(results: Results) -> dict[tuple[str, int], pd.DataFrame]:
     """Return every training's epochs but the sweeps'."""
     parts = results.curves.groupby([MODEL, SEED], sort=False)
-    return {(str(model), int(seed)): part for (model, seed), part in parts if model in results.leaderboard.names}
+    return {(str(model), int(str(seed))): part for (model, seed), part in parts if model in results.leaderboard.names}
 
 
 def _span(values: pd.Series[Any]) -> str:
