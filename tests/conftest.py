@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -113,7 +114,11 @@ class Project:
     @staticmethod
     def finish(process: subprocess.Popen[str]) -> str:
         """Wait for a process that must succeed and return what it printed."""
-        printed, _ = process.communicate(timeout=600)
+        try:
+            printed, _ = process.communicate()
+        except BaseException:  # the test's time is over, or somebody interrupts
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         assert process.returncode == 0, printed
         return printed
 
