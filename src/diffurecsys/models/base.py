@@ -23,7 +23,7 @@ class Capabilities:
     Attributes:
         trains: has a loss. False: `observe` is all that there is, one cell of seed 0.
         schemes: training schemes (`SCHEMES`) that it can learn under. An encoder that looks both ways must not offer
-            `window`: it would see its labels.
+            `window`, where it would see its labels, unless it hides for itself what it asks.
         vectors: has `users` and `items`: maps, block-wise search, neighbours of items.
         samples: `score` draws at random: ensembles of samples and maps of them make sense.
         steps: reverse steps that `score(steps=…)` can walk; 0: there are none.
