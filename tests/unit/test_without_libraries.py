@@ -66,7 +66,7 @@ def environment(tmp_path):
 
 
 def run(environment, *arguments):
-    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -88,8 +88,8 @@ LONGEST = 100  # the longest history that gpu_check attends over
 N_TOKENS = 243  # and the items that its loss ranks
 SMALL_BLOCKS = 2  # of its small networks
 
-# How far the same computation in bfloat16, from the same inputs, may be from float32, relative to the result's size. One
-# rounding moves a result by UNIT_ROUNDOFF of its size at most, and several add up at worst. A sum over n terms that
+# How far the same computation in bfloat16, from the same inputs, may be from float32, relative to the result's size.
+# One rounding moves a result by UNIT_ROUNDOFF of its size at most, and several add up at worst. A sum over n terms that
 # is kept in bfloat16 as it grows moves by about sqrt(n) times that, since its roundings have either sign. Roundings one
 # after another, and the longest sum:
 # - attention: scores, weights, output, and back: output, weights, scores (two), query or key; over a history. What is
