@@ -42,7 +42,7 @@ class StudyHooks:
         self._parameters = parameters = context.checked
         self._project_path = context.project_path
         torch.set_num_threads(parameters.threads or ALL_THREADS)
-        pipeline_registry.set_study(parameters.study)
+        pipeline_registry.set_parameters(parameters)
         project.pipelines.configure(pipeline_registry.__name__)
 
     @hook_impl

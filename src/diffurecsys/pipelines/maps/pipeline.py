@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kedro.pipeline import Pipeline, node
 
 from diffurecsys.pipelines.boxes import box, of_cells
@@ -12,10 +14,16 @@ from diffurecsys.study import RankerSpec, Study
 SHARED = {"evaluation": "params:evaluation", "maps": "params:maps", "data": "split"}
 
 
-def create_pipeline(study: Study) -> Pipeline:
-    """Map the representations of every model's first seed that has any."""
-    models = [study.spec(name) for name in study.with_role("model")]
-    return sum((_map(study, spec) for spec in models if spec.network.capabilities.vectors), start=Pipeline([]))
+def create_pipeline(study: Study, mapped: Sequence[str] | None = None) -> Pipeline:
+    """Map the representations of models' first seeds.
+
+    Args:
+        study: the grid.
+        mapped: of which models; None is all. Those without vectors are left out.
+    """
+    names = [name for name in study.with_role("model") if mapped is None or name in mapped]
+    specs = [study.spec(name) for name in names]
+    return sum((_map(study, spec) for spec in specs if spec.network.capabilities.vectors), start=Pipeline([]))
 
 
 def _map(study: Study, spec: RankerSpec) -> Pipeline:
