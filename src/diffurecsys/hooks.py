@@ -19,10 +19,10 @@ from kedro.pipeline.node import Node
 from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
+from diffurecsys.machine import git_revision
 from diffurecsys.parameters import Parameters, check_dataset_name
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
-from diffurecsys.tracking.hooks import git_revision
 
 ALL_THREADS = torch.get_num_threads()
 MADE_FROM = ".made_from"  # folder with digests, beside the cells
@@ -42,7 +42,7 @@ class StudyHooks:
         self._parameters = parameters = context.checked
         self._project_path = context.project_path
         torch.set_num_threads(parameters.threads or ALL_THREADS)
-        pipeline_registry.set_parameters(parameters)
+        pipeline_registry.set_study(parameters.study)
         project.pipelines.configure(pipeline_registry.__name__)
 
     @hook_impl

@@ -15,6 +15,7 @@ from diffurecsys.checks import at_least, device, one_of, within
 from diffurecsys.data.specs import DatasetSpec
 from diffurecsys.errors import UserError
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
+from diffurecsys.models.base import Family, RankerConfig
 from diffurecsys.models.registry import FamilyError, find_family
 from diffurecsys.study import ROLES, RankerSpec, Role, Study, Sweep
 from diffurecsys.training.config import TrainingConfig
@@ -145,6 +146,7 @@ class ProbeParameters(Section):
     """How the inference of trained rankers is examined.
 
     Attributes:
+        rankers: which are examined; None: all that draw samples or walk reverse steps.
         users: test users drawn for it; None takes all.
         ensemble_sizes: numbers M of sampling seeds whose distributions are averaged; the largest are drawn.
         reverse_steps: numbers of steps of the reverse process; each ranker walks those that it has.
@@ -152,6 +154,7 @@ class ProbeParameters(Section):
         seed: draws the users and the noise.
     """
 
+    rankers: tuple[str, ...] | None = None
     users: int | None = 2000
     ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8, 16)
     reverse_steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
@@ -241,8 +244,7 @@ class StudyParameters(Section):
     Attributes:
         rankers: entries of `models`, in the order of the report.
         n_seeds: seeds of each ranker that trains.
-        references: every ranker is tested against these; none: every model against the models before it and against all
-            baselines.
+        references: every ranker is tested against these; none: all that train against each other and the others.
         sweeps: rankers trained again with other values of one parameter.
     """
 
@@ -307,9 +309,11 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     if threads is not None and threads < 1:
         problems.append(f"threads: must be at least 1, got {threads}")
     study = _study(parts["study"], raw.get("models") or {}, problems)
-    maps = parts["maps"]
-    if study is not None and maps is not None:
-        problems += _unknown_rankers(maps.rankers or (), "maps.rankers", study.names)
+    if study is not None:
+        for name, field_name in (("probes", "probed"), ("maps", "mapped")):
+            if parts[name] is not None:
+                problems += _unknown_rankers(parts[name].rankers or (), f"{name}.rankers", study.names)
+                study = dataclasses.replace(study, **{field_name: parts[name].rankers})
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}")
@@ -378,7 +382,7 @@ def _ranker(name: str, raw: Any, problems: list[str]) -> tuple[RankerSpec, int |
     except FamilyError as error:
         problems.append(f"{path}.family: {error}")
         return None
-    network = _typed(family.config, entry.network, f"{path}.network", problems)
+    network = _network(family, entry.network, f"{path}.network", problems)
     training = _typed(TrainingConfig, entry.training, f"{path}.training", problems)
     if network is None or training is None:
         return None
@@ -390,6 +394,20 @@ def _ranker(name: str, raw: Any, problems: list[str]) -> tuple[RankerSpec, int |
         )
         return None
     return RankerSpec(name, entry.family, entry.role, network, training), entry.n_seeds
+
+
+def _network(family: Family, raw: Any, path: str, problems: list[str]) -> RankerConfig | None:  # noqa: ANN401
+    """Check a ranker's hyper-parameters; those of rankers that it holds by their own families."""
+    values = dict(raw) if isinstance(raw, Mapping) else raw
+    for name, held in family.config.parts(values).items() if isinstance(values, dict) else ():
+        try:
+            values[name] = _network(find_family(held), values.get(name) or {}, f"{path}.{name}", problems)
+        except FamilyError as error:
+            problems.append(f"{path}.{name}: {error}")
+            return None
+        if values[name] is None:
+            return None
+    return _typed(family.config, values, path, problems)
 
 
 def _typed(kind: type[T], raw: Any, path: str, problems: list[str]) -> T | None:  # noqa: ANN401

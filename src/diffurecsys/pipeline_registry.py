@@ -9,7 +9,7 @@ from kedro.framework.project import settings
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
-from diffurecsys.parameters import Parameters, validate_parameters
+from diffurecsys.parameters import validate_parameters
 from diffurecsys.pipelines import (
     cells,
     export,
@@ -25,24 +25,23 @@ from diffurecsys.pipelines import (
 from diffurecsys.pipelines import study as collecting
 from diffurecsys.study import Study
 
-_parameters: Parameters | None = None
+_study: Study | None = None
 
 
-def set_parameters(parameters: Parameters) -> None:
-    """Make the next `register_pipelines` draw the study of these parameters."""
-    global _parameters  # Kedro calls register_pipelines without arguments
-    _parameters = parameters
+def set_study(study: Study) -> None:
+    """Make `study` the grid of the next `register_pipelines`."""
+    global _study  # Kedro calls register_pipelines without arguments
+    _study = study
 
 
 def current_study() -> Study:
     """Return the study set for this run; before any run, the one in the configuration."""
-    return (_parameters or _configured()).study
+    return _study or _configured_study()
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Return the pipelines by name."""
-    parameters = _parameters or _configured()
-    study, mapped = parameters.study, parameters.maps.rankers
+    study = current_study()
     parts = {
         "ingestion": ingestion.create_pipeline(),
         "preprocessing": preprocessing.create_pipeline(),
@@ -52,17 +51,17 @@ def register_pipelines() -> dict[str, Pipeline]:
         "groups": groups.create_pipeline(study),
         "inference": inference.create_pipeline(study),
         "sweep": sweep.create_pipeline(study),
-        "maps": maps.create_pipeline(study, mapped),
-        "reporting": reporting.create_pipeline(study, mapped),
+        "maps": maps.create_pipeline(study),
+        "reporting": reporting.create_pipeline(study),
     }
     everything = sum(parts.values(), start=Pipeline([]))
     return {"__default__": everything, "train_eval": everything, **parts, "export": export.create_pipeline()}
 
 
-def _configured() -> Parameters:
-    """Read the parameters as `kedro run` would (commands like `kedro registry list` load no context)."""
+def _configured_study() -> Study:
+    """Read the study as `kedro run` would (commands like `kedro registry list` load no context)."""
     project = find_kedro_project(Path.cwd()) or Path.cwd()
     loader = settings.CONFIG_LOADER_CLASS(
         conf_source=str(project / settings.CONF_SOURCE), env=os.getenv("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
     )
-    return validate_parameters(loader["parameters"])
+    return validate_parameters(loader["parameters"]).study

@@ -17,7 +17,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from diffurecsys.files import atomic_path
-from diffurecsys.study import INCIDENTAL, Cell
+from diffurecsys.study import Cell
 
 INCONSEQUENTIAL = ("params:download", "params:run", "cells_folder", "imported_cells", "reporting_folder")  # change no result
 
@@ -66,12 +66,7 @@ def expected_digests(pipeline: Pipeline, root: Callable[[str], str]) -> dict[str
 def describe_parameter(value: Any) -> str:  # noqa: ANN401 - any parameter
     """Return a text that differs where a parameter's value would give other results."""
     if isinstance(value, Cell):
-        description = value.description()
-        training = description["training"]
-        if training is not None:
-            training = {name: kept for name, kept in training.items() if name not in INCIDENTAL}
-        description = {**description, "training": training, "name": value.spec.name, "seed": value.seed}
-        return json.dumps(description, sort_keys=True, default=str)
+        return json.dumps([value.spec.name, value.identity("")])
     return repr(value)
 
 

@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import torch
 
 from diffurecsys.data.split import load_split
 from diffurecsys.errors import UserError
+from diffurecsys.machine import git_revision
 from diffurecsys.models.weights import config_from
 from diffurecsys.study import Cell, RankerSpec, Variation
 from diffurecsys.training.cell_files import RECORD, cell_folder, save_cell_files
@@ -75,6 +77,8 @@ def run_cell(values: dict[str, Any], split: Path, out: Path, *, device: str, wei
     ranks = rank_cell(fitted.weights, data, seed=cell.seed, device=device)
     fitted.record["seconds_with_validation"] = fitted_after - began
     fitted.record["seconds_ranking"] = time.perf_counter() - fitted_after
+    fitted.record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+    fitted.record["revision"] = os.environ.get("DIFFURECSYS_REVISION") or git_revision(Path(__file__).parent)
     save_cell_files(folder, fitted, ranks, weights=weights)
     (folder / "checkpoint.pt").unlink(missing_ok=True)
 

@@ -62,9 +62,9 @@ class Kept(MemoryDataset):
         pass
 
 
-def after_cells(study: Study, mapped=None) -> Pipeline:
-    stages = [stage.create_pipeline(study) for stage in (collecting, significance, groups, inference, sweep)]
-    return sum([*stages, maps.create_pipeline(study, mapped), reporting.create_pipeline(study, mapped)], Pipeline([]))
+def after_cells(study: Study) -> Pipeline:
+    stages = (collecting, significance, groups, inference, sweep, maps, reporting)
+    return sum((stage.create_pipeline(study) for stage in stages), Pipeline([]))
 
 
 def run(study: Study, data: StudyData, folder: Path) -> dict:
@@ -163,17 +163,17 @@ def test_samplers_get_probes_algorithm_3_and_maps_and_sweeps_their_tables(data, 
     assert found["configurations_table"]["model"].tolist()[:4] == ["diffurec", "quiet", "popularity", "transitions"]
 
 
-def test_only_models_that_are_named_are_mapped():
-    study = Study((*COUNTS, DIFFUSION, PLAIN), n_seeds=1)
-    outputs = after_cells(study, ("plain",)).all_outputs()
+def test_only_rankers_that_are_named_are_mapped():
+    study = Study((*COUNTS, DIFFUSION, PLAIN), n_seeds=1, mapped=("plain",))
+    outputs = after_cells(study).all_outputs()
     assert "plain.target_map" in outputs
     assert "diffurec.target_map" not in outputs
     assert "target_maps_figure" in outputs
     assert "sample_maps_figure" not in outputs  # plain draws no samples
 
 
-def test_each_stage_is_a_box_and_no_node_names_a_dotted_dataset(recwarn):
-    study = Study((*COUNTS, DIFFUSION), n_seeds=1)
+def test_each_stage_is_a_box_that_no_other_interrupts(recwarn):
+    study = Study((*COUNTS, DIFFUSION), n_seeds=1, sweeps={"delta": Sweep(("diffurec",), "network.delta", (0.1,), 1)})
     boxes = {node.namespace for node in after_cells(study).nodes}
-    assert {"significance", "groups", "inference", "reporting", "diffurec", "study"} <= boxes
-    assert not [warning for warning in recwarn if "dot notation" in str(warning.message)]
+    assert {"significance", "groups", "inference", "reporting", "diffurec", "study", "sweeps"} <= boxes
+    assert not [warning for warning in recwarn if "interrupted" in str(warning.message)]

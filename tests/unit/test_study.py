@@ -9,7 +9,7 @@ import pytest
 
 from diffurecsys.models import registry
 from diffurecsys.models.families.diffurec import DiffuRecConfig
-from diffurecsys.study import Cell, RankerSpec, Study, Sweep, Variation, cell_identity, variant_name
+from diffurecsys.study import Cell, RankerSpec, Study, Sweep, Variation, variant_name
 from diffurecsys.training import TrainingConfig
 
 
@@ -102,8 +102,11 @@ def test_an_unknown_ranker_is_a_key_error():
         Study((A, B), n_seeds=1).spec("d")
 
 
-def test_without_references_models_meet_each_other_and_the_baselines():
-    assert Study((A, C, B), n_seeds=1).pairs == (("b", "a"), ("a", "c"), ("b", "c"))
+def test_without_references_all_that_train_meet_each_other_and_the_others():
+    assert Study((A, COUNTS, C, B), n_seeds=1).pairs == (
+        *(("c", "a"), ("b", "a"), ("b", "c")),
+        *((name, COUNTS.name) for name in ("a", "c", "b")),
+    )
 
 
 def test_every_ranker_meets_each_reference_once():
@@ -193,6 +196,9 @@ def test_a_family_s_version_is(monkeypatch):
 
 def test_identity_does_not_depend_on_the_process():
     """Cells fitted elsewhere, or yesterday, must be known again."""
-    description = {"family": "x", "version": 1, "network": {"b": 2, "a": 0.1}, "training": None}
-    text = '{"data": "d", "family": "x", "network": {"a": 0.1, "b": 2}, "seed": 3, "training": null, "version": 1}'
-    assert cell_identity(description, 3, "d") == hashlib.sha256(text.encode()).hexdigest()
+    text = (
+        '{"data": "d", "family": "diffurec", "network": {"width": 64}, "seed": 3, "training": {"epochs": 2}, '
+        f'"version": {registry.find_family("diffurec").version}}}'
+    )
+    spec = RankerSpec("a", "diffurec", "model", DiffuRecConfig(width=64), TrainingConfig(epochs=2, device="cpu"))
+    assert Cell(spec, 3).identity("d") == hashlib.sha256(text.encode()).hexdigest()

@@ -48,8 +48,8 @@ class AddingBlock(DenoiserBlock):
 class CrossAttentionBlock(DenoiserBlock):
     """Cross-attention from the noised target to the history, before self-attention and feed-forward."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__(width, heads, dropout)
+    def __init__(self, width: int, heads: int, dropout: float, *, distances: int = 0) -> None:
+        super().__init__(width, heads, dropout, distances=distances)
         self.cross_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.cross_attention = CrossAttention(width, heads)
 
@@ -81,13 +81,14 @@ class Denoiser(nn.Module):
         dropout: inside the blocks and after the last one.
         cross: z_i = CrossAttention(e_i, λ_i ⊙ (x_s + d_s)) in every block (Eq. 16) instead of
             z_i = e_i + λ_i ⊙ (x_s + d_s) before the first (Eq. 15).
+        distances: of a learnt bias by distance in the self-attention, see `SelfAttention`; 0: none.
     """
 
-    def __init__(self, *, width: int, blocks: int, heads: int, dropout: float, cross: bool) -> None:
+    def __init__(self, *, width: int, blocks: int, heads: int, dropout: float, cross: bool, distances: int = 0) -> None:
         super().__init__()
         self.cross = cross
         block = CrossAttentionBlock if cross else AddingBlock
-        self.blocks = nn.ModuleList(block(width, heads, dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(block(width, heads, dropout, distances=distances) for _ in range(blocks))
         self.output_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.dropout = Dropout(dropout)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -12,6 +13,8 @@ from diffurecsys.layers.attention import attention
 from diffurecsys.layers.causal_attention import causal_attention
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.feed_forward import FeedForward
+from diffurecsys.layers.initialisation import draw_linear
+from diffurecsys.layers.relative_attention import relative_attention
 from diffurecsys.layers.segments import Segments
 
 NORM_EPS = 1e-12  # the published code's; matters only for constant rows
@@ -21,6 +24,16 @@ Norm = Literal["pre", "post"]
 Positions = Literal["none", "start", "end", "relative"]
 
 
+def refuse_longer(length: int, max_length: int) -> None:
+    """Check that a network with positions can read histories of `length` items.
+
+    Raises:
+        ValueError: they are longer than there are places or distances.
+    """
+    if length > max_length:
+        raise ValueError(f"network.max_length must be at least preprocessing.max_length ({length}), got {max_length}")
+
+
 class SelfAttention(nn.Module):
     """Multi-head softmax attention of a sequence over itself.
 
@@ -28,14 +41,13 @@ class SelfAttention(nn.Module):
         width: of inputs and outputs.
         heads: divides `width`.
         causal: no position sees a later one; False: all see all.
-        distances: so many learnt numbers a head are added to the scores of positions 0, 1, … places apart; causal only.
-            They begin as -distance · 0.5^(head + 1): some heads look near, others far.
+        distances: so many learnt numbers a head are added to the scores of positions 0, 1, … places apart; where all
+            see all, as many again for what comes after. They begin as -distance · 0.5^(head + 1): some heads look
+            near, others far.
     """
 
     def __init__(self, width: int, heads: int, *, causal: bool = False, distances: int = 0) -> None:
         super().__init__()
-        if distances and not causal:
-            raise ValueError("a bias by distance needs causal attention")
         self.heads = heads
         self.causal = causal
         self.query_key_value = nn.Linear(width, 3 * width)
@@ -43,7 +55,8 @@ class SelfAttention(nn.Module):
         self.distance_bias: nn.Parameter | None = None
         if distances:
             slope = 0.5 ** torch.arange(1, heads + 1)
-            self.distance_bias = nn.Parameter(-slope[:, None] * torch.arange(distances))
+            distance = torch.arange(0 if causal else 1 - distances, distances).abs()
+            self.distance_bias = nn.Parameter(-slope[:, None] * distance)
 
     def forward(self, x: Tensor, segments: Segments, *, last_only: bool = False) -> Tensor:
         """Attend within each sequence.
@@ -63,6 +76,8 @@ class SelfAttention(nn.Module):
         key_value = F.linear(x, weight[width:], bias[width:])
         if self.causal:
             attended = causal_attention(query, key_value, segments, self.heads, self.distance_bias)
+        elif self.distance_bias is not None:
+            attended = relative_attention(query, key_value, segments, self.heads, self.distance_bias)
         else:
             attended = attention(query, key_value, segments, self.heads)
         out: Tensor = self.output(attended)
@@ -144,8 +159,9 @@ class Encoder(nn.Module):
         causal: no position sees a later one; False: all see all.
         norm: `pre` (with one more normalisation of the output) or `post` (with one of the input).
         positions: `none`; a learnt vector for each place counted from the `start` of the history or back from its
-            `end`, as left padding would; or `relative`, a learnt number for each head and distance, causal only.
+            `end`, as left padding would; or `relative`, a learnt number for each head and distance.
         max_length: of histories; places and distances end there.
+        block: makes a block from what `Block` takes; blocks of another make map and are called as `Block` is.
     """
 
     def __init__(
@@ -160,6 +176,7 @@ class Encoder(nn.Module):
         norm: Norm = "pre",
         positions: Positions,
         max_length: int,
+        block: Callable[..., nn.Module] = Block,
     ) -> None:
         super().__init__()
         self.positions, self.max_length, self.norm = positions, max_length, norm
@@ -167,7 +184,7 @@ class Encoder(nn.Module):
         self.position = nn.Embedding(max_length, width) if absolute else None
         distances = max_length if positions == "relative" else 0
         self.blocks = nn.ModuleList(
-            Block(width, heads, dropout, inner=inner, causal=causal, norm=norm, distances=distances)
+            block(width, heads, dropout, inner=inner, causal=causal, norm=norm, distances=distances)
             for _ in range(blocks)
         )
         self.outer_norm = nn.LayerNorm(width, eps=NORM_EPS)
@@ -175,12 +192,18 @@ class Encoder(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw every weight from `generator` (on the host): Xavier for matrices, N(0, 0.02) for positions."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-                nn.init.zeros_(module.bias)
+        draw_linear(self, generator)
         if self.position is not None:
             nn.init.normal_(self.position.weight, std=POSITION_STD, generator=generator)
+
+    def refuse_longer(self, length: int) -> None:
+        """Check that histories of up to `length` items can be read: `preprocessing.max_length`.
+
+        Raises:
+            ValueError: they are longer than there are places or distances.
+        """
+        if self.positions != "none":
+            refuse_longer(length, self.max_length)
 
     def forward(
         self, x: Tensor, segments: Segments, generator: torch.Generator | None, *, last_only: bool = False

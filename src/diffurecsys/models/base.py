@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -23,7 +23,7 @@ class Capabilities:
     Attributes:
         trains: has a loss. False: `observe` is all that there is, one cell of seed 0.
         schemes: training schemes (`SCHEMES`) that it can learn under. An encoder that looks both ways must not offer
-            `window`: it would see its labels.
+            `window`, where it would see its labels, unless it hides for itself what it asks.
         vectors: has `users` and `items`: maps, block-wise search, neighbours of items.
         samples: `score` draws at random: ensembles of samples and maps of them make sense.
         steps: reverse steps that `score(steps=…)` can walk; 0: there are none.
@@ -49,6 +49,15 @@ class RankerConfig:
     def capabilities(self) -> Capabilities:
         """What a ranker of this configuration can be asked."""
         return Capabilities()
+
+    @classmethod
+    def parts(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """Say which fields are configurations of other rankers, and of which family. Default: none are.
+
+        Args:
+            values: the fields as plain values; some may be missing.
+        """
+        return {}
 
     def steps_for(self, purpose: Purpose) -> int | None:
         """Reverse steps to walk for a purpose; None is all, or that there are none."""
@@ -160,6 +169,18 @@ def scorer(ranker: Ranker, purpose: Purpose, steps: int | None = None) -> Score:
         return ranker.score(batch, generator, walked)
 
     return score
+
+
+def refuse_longer_histories(data: StudyData, max_length: int) -> None:
+    """Refuse data whose histories have more places than a network.
+
+    Raises:
+        ValueError: naming both lengths.
+    """
+    if data.split.max_length > max_length:
+        raise ValueError(
+            f"network.max_length must be at least preprocessing.max_length ({data.split.max_length}), got {max_length}"
+        )
 
 
 @dataclass(frozen=True)

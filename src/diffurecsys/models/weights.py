@@ -68,12 +68,14 @@ def digest_state(state: dict[str, Tensor]) -> str:
 
 
 def config_from(family: str, values: dict[str, Any]) -> RankerConfig:
-    """Make a family's configuration from plain values, as JSON holds them."""
+    """Make a family's configuration, and those of rankers that it holds, from plain values, as JSON has them."""
     kind = find_family(family).config
     known = {field.name for field in dataclasses.fields(kind)}
     if unknown := sorted(set(values) - known):
         raise DataError(f"the family {family!r} has no parameter {', '.join(unknown)}: train again with this version")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    parts = {name: config_from(held, values[name]) for name, held in kind.parts(values).items() if name in values}
+    return kind(**{**plain, **parts})
 
 
 def save_weights(weights: RankerWeights, path: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,9 +102,12 @@ def load_cell_files(folder: Path, data: StudyData) -> CellFiles:
 
 def differences(record: Mapping[str, Any], cell: Cell, data: StudyData) -> list[str]:
     """Say how what made a cell's files differs from what the cell asks for: `network.width 64, here 128`."""
-    found = {name: record.get(name) for name in ("family", "version", "network", "training")}
-    then = dict(_leaves("", {**found, "seed": record.get("seed"), "data": record.get("data")}))
-    now = dict(_leaves("", {**cell.description(), "seed": cell.seed, "data": data.fingerprint}))
+    now = _leaves("", {**cell.description(), "seed": cell.seed, "data": data.fingerprint})
+    then = _leaves("", {name: record.get(name) for name in ("family", "version", "network", "training", "seed", "data")})
+    for part in ("network", "training"):  # options that are newer than the record had their defaults
+        for option in dataclasses.fields(getattr(cell.spec, part)):
+            if record.get(part) is not None and option.name not in record[part]:
+                then |= _leaves(f"{part}.{option.name}", option.default)
     absent = "absent"
     return [
         f"{name} {then.get(name, absent)}, here {now.get(name, absent)}"
@@ -138,9 +141,10 @@ def _write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JS
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+def _leaves(prefix: str, value: Any) -> dict[str, Any]:  # noqa: ANN401
     if not isinstance(value, Mapping):
-        yield prefix, list(value) if isinstance(value, tuple) else value
-        return
+        return {prefix: list(value) if isinstance(value, tuple) else value}
+    found: dict[str, Any] = {}
     for key, inner in value.items():
-        yield from _leaves(f"{prefix}.{key}" if prefix else str(key), inner)
+        found |= _leaves(f"{prefix}.{key}" if prefix else str(key), inner)
+    return found

@@ -17,20 +17,19 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import Encoder, Positions
 from diffurecsys.layers.segments import Segments
+from diffurecsys.layers.similarity import Similarity, asked_vectors, offered_vectors
 from diffurecsys.losses.binary import binary_cross_entropy, sample_negatives
-from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker
 
 Loss = Literal["bce", "gbce", "sampled", "cross_entropy"]
-Similarity = Literal["dot", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -127,11 +126,7 @@ class SASRec(VectorRanker):
         Raises:
             ValueError: histories are longer than this network can read.
         """
-        if data.split.max_length > self.config.max_length and self.config.positions != "none":
-            raise ValueError(
-                f"network.max_length must be at least preprocessing.max_length ({data.split.max_length}), "
-                f"got {self.config.max_length}"
-            )
+        self.encoder.refuse_longer(data.split.max_length)
         if self.sampler is not None:
             self.sampler.observe(data.popularity, self.config.negatives_power)
 
@@ -139,7 +134,7 @@ class SASRec(VectorRanker):
         """Return the configured loss, a mean over all asked positions."""
         x, items, targets = self._encode(batch, generator, last_only=not batch.everywhere), self.items(), batch.targets
         if self.config.loss == "cross_entropy":
-            return catalogue_cross_entropy(x, items, targets)
+            return blocked_cross_entropy(x, items, targets)
         if self.sampler is not None:
             drawn = self.sampler.draw(generator)
             return sampled_cross_entropy(x, items, targets, drawn, self.sampler.log_expected.index_select(0, drawn))
@@ -153,16 +148,13 @@ class SASRec(VectorRanker):
 
     def items(self) -> Tensor:
         """Represent every item: the embeddings, of unit length if cosines are compared; `[n_items, width]`."""
-        weight = self.embedding.weight
-        return F.normalize(weight, dim=1) if self.config.similarity == "cosine" else weight
+        return offered_vectors(self.embedding.weight, self.config.similarity)
 
     def _encode(self, batch: PackedBatch, generator: torch.Generator, *, last_only: bool) -> Tensor:
         """Return what inner products with `items` turn into scores."""
         x = self.embedding(batch.items) * math.sqrt(self.config.width)
         encoded: Tensor = self.encoder(x, Segments.of(batch), generator, last_only=last_only)
-        if self.config.similarity == "cosine":
-            return F.normalize(encoded.float(), dim=1) / self.config.temperature
-        return encoded
+        return asked_vectors(encoded, self.config.similarity, self.config.temperature)
 
 
 FAMILY = Family("sasrec", SASRecConfig, SASRec)

@@ -55,7 +55,7 @@ class Probes:
     @classmethod
     def of(cls, study: Study) -> Probes:
         """Ask the rankers' capabilities, the sweeps' included."""
-        asked = [(cell, cell.spec.network.capabilities) for cell in study.cells]
+        asked = [(cell, cell.spec.network.capabilities) for cell in study.cells if study.probes(cell)]
         return cls(
             tuple(cell for cell, can in asked if can.samples or can.steps > 1),
             tuple(cell for cell, can in asked if can.samples),

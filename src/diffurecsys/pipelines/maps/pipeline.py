@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from kedro.pipeline import Pipeline, node
 
 from diffurecsys.pipelines.boxes import box, of_cells
@@ -14,16 +12,9 @@ from diffurecsys.study import RankerSpec, Study
 SHARED = {"evaluation": "params:evaluation", "maps": "params:maps", "data": "split"}
 
 
-def create_pipeline(study: Study, mapped: Sequence[str] | None = None) -> Pipeline:
-    """Map the representations of models' first seeds.
-
-    Args:
-        study: the grid.
-        mapped: of which models; None is all. Those without vectors are left out.
-    """
-    names = [name for name in study.with_role("model") if mapped is None or name in mapped]
-    specs = [study.spec(name) for name in names]
-    return sum((_map(study, spec) for spec in specs if spec.network.capabilities.vectors), start=Pipeline([]))
+def create_pipeline(study: Study) -> Pipeline:
+    """Map the representations of each such ranker's first seed."""
+    return sum((_map(study, spec) for spec in study.specs if study.maps(spec)), start=Pipeline([]))
 
 
 def _map(study: Study, spec: RankerSpec) -> Pipeline:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from kedro.pipeline import Pipeline, node
 
 from diffurecsys.pipelines import groups, inference, maps, significance, sweep
@@ -13,20 +11,15 @@ from diffurecsys.pipelines.reporting.nodes import close_study, report_study, sum
 from diffurecsys.reporting.sections import found_in, made_of
 from diffurecsys.study import Study
 
-STAGES = (significance, groups, inference, sweep)
+STAGES = (significance, groups, inference, sweep, maps)
 PARAMETERS = ("study", "evaluation", "significance", "experiment", "dataset", "run")
 STUDY = ("counts", "study_ranks", "study_cells", "study_curves")
 REPORTS = ("report_html", "report_md", "report_tex", "summary_record")
 
 
-def create_pipeline(study: Study, mapped: Sequence[str] | None = None) -> Pipeline:
-    """Report the study from whichever tables and maps it has.
-
-    Args:
-        study: the grid.
-        mapped: of which models there are maps; None is all.
-    """
-    tables = tables_of(study, mapped)
+def create_pipeline(study: Study) -> Pipeline:
+    """Report the study from whichever tables and maps it has."""
+    tables = tables_of(study)
     made = made_of(found_in(study, tables.values()))
     return box(
         [
@@ -61,8 +54,7 @@ def create_pipeline(study: Study, mapped: Sequence[str] | None = None) -> Pipeli
     )
 
 
-def tables_of(study: Study, mapped: Sequence[str] | None = None) -> dict[str, str]:
+def tables_of(study: Study) -> dict[str, str]:
     """Return all tables and maps that the stages write for this study, by their `safe` names."""
-    stages = [*(stage.create_pipeline(study) for stage in STAGES), maps.create_pipeline(study, mapped)]
-    written = set().union(*(stage.all_outputs() for stage in stages))
+    written = set().union(*(stage.create_pipeline(study).all_outputs() for stage in STAGES))
     return {safe(name): name for name in sorted(written) if name.endswith(("_table", "_map"))}
