@@ -10,8 +10,9 @@ from kedro.io import AbstractDataset, AbstractVersionedDataset, Version
 from kedro_datasets import ibis, json, matplotlib, pandas, plotly, text
 from matplotlib.figure import Figure
 
+from diffurecsys.data.split import StudyData, load_split, save_split
 from diffurecsys.files import atomic_path
-from diffurecsys.models.weights import ModelWeights, load_weights, save_weights
+from diffurecsys.models.weights import RankerWeights, load_weights, save_weights
 
 
 class AtomicSave:
@@ -99,20 +100,14 @@ class FigureDataset(MatplotlibDataset):
             data.savefig(temporary, format="svg", metadata={"Date": None})
 
 
-class _WeightsFile(AbstractVersionedDataset[ModelWeights, ModelWeights]):
-    """Weights of one model as a safetensors file."""
+class _LocalFile(AbstractVersionedDataset[Any, Any]):
+    """One local file, read and written by functions of the core."""
 
     def __init__(
         self, *, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
         super().__init__(PurePosixPath(filepath), version)
         self.metadata = metadata
-
-    def load(self) -> ModelWeights:
-        return load_weights(Path(self._get_load_path()))
-
-    def save(self, data: ModelWeights) -> None:
-        save_weights(data, Path(self._get_save_path()))
 
     def _exists(self) -> bool:
         return Path(self._get_load_path()).is_file()
@@ -121,8 +116,28 @@ class _WeightsFile(AbstractVersionedDataset[ModelWeights, ModelWeights]):
         return {"filepath": self._filepath, "version": self._version}
 
 
+class _WeightsFile(_LocalFile):
+    def load(self) -> RankerWeights:
+        return load_weights(Path(self._get_load_path()))
+
+    def save(self, data: RankerWeights) -> None:
+        save_weights(data, Path(self._get_save_path()))
+
+
 class WeightsDataset(AtomicSave, _WeightsFile):
-    """Weights of one model as a safetensors file, saved atomically."""
+    """Weights of one ranker as a safetensors file, saved atomically."""
+
+
+class _SplitFile(_LocalFile):
+    def load(self) -> StudyData:
+        return load_split(Path(self._get_load_path()))
+
+    def save(self, data: StudyData) -> None:
+        save_split(data, Path(self._get_save_path()))
+
+
+class SplitDataset(AtomicSave, _SplitFile):
+    """Sequences and their split as one NumPy archive, saved atomically."""
 
 
 class PathDataset(AbstractDataset[None, Path]):

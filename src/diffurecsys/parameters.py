@@ -1,68 +1,40 @@
-"""Typed parameters: what conf/**/parameters*.yml may say. Anything else is an error that names the parameter."""
+"""Typed parameters: what conf/**/parameters* may say. Anything else is an error that names the parameter."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from diffurecsys.checks import at_least, device, one_of, within
 from diffurecsys.data.specs import DatasetSpec
 from diffurecsys.errors import UserError
-from diffurecsys.evaluation.baselines import BASELINES
-from diffurecsys.models import MODELS
-from diffurecsys.models.config import ModelConfig
-from diffurecsys.study import Study, Sweep
+from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
+from diffurecsys.models.base import Family, RankerConfig
+from diffurecsys.models.registry import FamilyError, find_family
+from diffurecsys.study import ROLES, RankerSpec, Role, Study, Sweep
 from diffurecsys.training.config import TrainingConfig
 
-STRICT = ConfigDict(extra="forbid")
+T = TypeVar("T")
 
 
 class ParameterError(UserError, ValueError):
     """The configuration has parameters that do not exist, lacks one, or gives one a value that cannot be."""
 
 
-@dataclass(frozen=True, config=STRICT)
-class DatasetParameters(DatasetSpec):
-    """Which archive, where it lies and what it must hold."""
+class Section:
+    """A part of the parameters; unknown names in it are refused."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
 
-@dataclass(frozen=True, config=STRICT)
-class SweepParameters(Sweep):
-    """Models trained again with other δ."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class StudyParameters(Study):
-    """The grid of models, seeds, baselines and controls."""
-
-    sweep: SweepParameters = Field(default_factory=SweepParameters)
-
-    def __post_init__(self) -> None:
-        """Refuse names that no registry knows, and a study without anything to compare.
-
-        Raises:
-            ValueError: naming the unknown model or baseline and the known ones, or what is missing.
-        """
-        super().__post_init__()
-        if len(self.models) + len(self.baselines) < 2:
-            raise ValueError("study.models and study.baselines name one ranker in all: a study compares at least two")
-        for kind, names, known in (
-            ("models", self.models, MODELS),
-            ("baselines", self.baselines, BASELINES),
-            ("sweep.models", self.sweep.models, MODELS),
-        ):
-            for name in names:
-                if name not in known:
-                    raise ValueError(f"study.{kind} names {name!r}, which is none of {', '.join(known)}")
-
-
-@dataclass(frozen=True, config=STRICT)
-class DownloadParameters:
+@dataclass(frozen=True)
+class DownloadParameters(Section):
     """How an archive is fetched.
 
     Attributes:
@@ -73,10 +45,14 @@ class DownloadParameters:
     mirror: str | None = None
     retries: int = 4
 
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        at_least(self, 0, "retries")
 
-@dataclass(frozen=True, config=STRICT)
-class PreprocessingParameters:
-    """From interactions to examples.
+
+@dataclass(frozen=True)
+class PreprocessingParameters(Section):
+    """From interactions to sequences and their split.
 
     Attributes:
         user_k: users with fewer interactions are removed.
@@ -92,41 +68,39 @@ class PreprocessingParameters:
     max_length: int = 100
     on_mismatch: Literal["error", "warn"] = "error"
 
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        at_least(self, 1, "user_k", "item_k", "max_length")
 
-@dataclass(frozen=True, config=STRICT)
-class EvaluationParameters:
-    """How models are ranked.
+
+@dataclass(frozen=True)
+class EvaluationParameters(Section):
+    """How rankers are ranked.
 
     Attributes:
         cutoffs: the K of HR@K and NDCG@K.
-        exclude_seen: leave items of the user's own past out of the ranking.
-        reverse_steps: of the reverse process; None walks all.
+        ranking: what tests, groups and figures speak of: `all` items, as the paper, or `unseen` ones, without the items
+            that the user had before. Tables show both.
         batch_size: users scored at once.
         device: `auto` is CUDA where there is one.
     """
 
     cutoffs: tuple[int, ...] = (5, 10, 20)
-    exclude_seen: bool = False
-    reverse_steps: int | None = None
+    ranking: Ranking = ALL
     batch_size: int = 512
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work.
-
-        Raises:
-            ValueError: naming the parameter, its value and what is allowed.
-        """
-        if not self.cutoffs or min(self.cutoffs) < 1:
-            raise ValueError(f"evaluation.cutoffs must be positive numbers, got {self.cutoffs}")
-        for name in ("reverse_steps", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"evaluation.{name} must be at least 1, got {value}")
+        """Refuse values that cannot work."""
+        if not self.cutoffs or min(self.cutoffs) < 1 or len(set(self.cutoffs)) < len(self.cutoffs):
+            raise ValueError(f"cutoffs must be positive numbers, each once, got {list(self.cutoffs)}")
+        one_of(self, RANKINGS, "ranking")
+        device(self, "device")
+        at_least(self, 1, "batch_size")
 
 
-@dataclass(frozen=True, config=STRICT)
-class SignificanceParameters:
+@dataclass(frozen=True)
+class SignificanceParameters(Section):
     """How differences are tested.
 
     Attributes:
@@ -135,13 +109,19 @@ class SignificanceParameters:
         seed: of the draws.
     """
 
-    n_resamples: Annotated[int, Field(ge=100)] = 10_000
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    n_resamples: int = 10_000
+    confidence: float = 0.95
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        at_least(self, 100, "n_resamples")
+        within(self, 1e-9, 1, "confidence")
+        at_least(self, 0, "seed")
 
-@dataclass(frozen=True, config=STRICT)
-class GroupParameters:
+
+@dataclass(frozen=True)
+class GroupParameters(Section):
     """Which users and items are looked at apart.
 
     Attributes:
@@ -150,44 +130,54 @@ class GroupParameters:
         length_quantiles: borders between the groups of users by history length.
     """
 
-    head_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    head_share: float = 0.2
     popularity: Literal["training", "all"] = "training"
-    length_quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.2, 0.4, 0.6, 0.8)
+    length_quantiles: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        within(self, 1e-9, 1, "head_share")
+        if not all(0 < quantile < 1 for quantile in self.length_quantiles):
+            raise ValueError(f"length_quantiles must lie between 0 and 1, got {list(self.length_quantiles)}")
 
 
-@dataclass(frozen=True, config=STRICT)
-class ProbeParameters:
-    """How the inference of trained models is examined.
+@dataclass(frozen=True)
+class ProbeParameters(Section):
+    """How the inference of trained rankers is examined.
 
     Attributes:
+        rankers: which are examined; None: all that draw samples or walk reverse steps.
         users: test users drawn for it; None takes all.
         ensemble_sizes: numbers M of sampling seeds whose distributions are averaged; the largest are drawn.
-        reverse_steps: numbers of steps of the reverse process.
+        reverse_steps: numbers of steps of the reverse process; each ranker walks those that it has.
         top_k: length of the recommendation lists that are compared.
         seed: draws the users and the noise.
     """
 
-    users: Annotated[int, Field(ge=2)] | None = 2000
-    ensemble_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4, 8, 16)
-    reverse_steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32)
-    top_k: Annotated[int, Field(ge=1)] = 20
+    rankers: tuple[str, ...] | None = None
+    users: int | None = 2000
+    ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8, 16)
+    reverse_steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    top_k: int = 20
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse ensembles without a single sample to compare them with.
+        """Refuse values that cannot work, such as ensembles without a single sample to compare them with."""
+        at_least(self, 2, "users")
+        at_least(self, 1, "top_k")
+        at_least(self, 0, "seed")
+        if 1 not in self.ensemble_sizes or max(self.ensemble_sizes) < 2 or min(self.ensemble_sizes) < 1:
+            raise ValueError(f"ensemble_sizes must hold 1 and something larger, got {list(self.ensemble_sizes)}")
+        if not self.reverse_steps or min(self.reverse_steps) < 1:
+            raise ValueError(f"reverse_steps must be positive numbers, got {list(self.reverse_steps)}")
 
-        Raises:
-            ValueError: naming the parameter, its value and what is needed.
-        """
-        if 1 not in self.ensemble_sizes or max(self.ensemble_sizes) < 2:
-            raise ValueError(f"probes.ensemble_sizes must hold 1 and something larger, got {self.ensemble_sizes}")
 
-
-@dataclass(frozen=True, config=STRICT)
-class MapParameters:
+@dataclass(frozen=True)
+class MapParameters(Section):
     """How representations are drawn.
 
     Attributes:
+        rankers: which are drawn; None: all of the role `model` that have vectors.
         users: test users on the map of targets; None takes all.
         clusters: of k-means on the representations.
         perplexity: of t-SNE.
@@ -196,53 +186,108 @@ class MapParameters:
         seed: draws users and noise, starts k-means and t-SNE.
     """
 
-    users: Annotated[int, Field(ge=10)] | None = None
-    clusters: Annotated[int, Field(ge=1)] = 8
-    perplexity: Annotated[float, Field(gt=1)] = 30.0
-    sampled_users: Annotated[int, Field(ge=1)] = 8
-    samples: Annotated[int, Field(ge=2)] = 100
+    rankers: tuple[str, ...] | None = None
+    users: int | None = None
+    clusters: int = 8
+    perplexity: float = 30.0
+    sampled_users: int = 8
+    samples: int = 100
     seed: int = 0
 
-
-@dataclass(frozen=True, config=STRICT)
-class ModelParameters(ModelConfig):
-    """Hyper-parameters of all models."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class TrainingParameters(TrainingConfig):
-    """How models are trained."""
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        at_least(self, 10, "users")
+        at_least(self, 1, "clusters", "sampled_users")
+        at_least(self, 1 + 1e-9, "perplexity")
+        at_least(self, 2, "samples")
+        at_least(self, 0, "seed")
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True)
+class RankerParameters(Section):
+    """One entry of `models`.
+
+    Attributes:
+        family: what kind of ranker it is.
+        role: its section in tables.
+        network: what differs from the family's defaults.
+        training: what differs from the defaults of training.
+        n_seeds: in place of `study.n_seeds`.
+    """
+
+    family: str
+    role: Role = "model"
+    network: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    n_seeds: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        one_of(self, ROLES, "role")
+        at_least(self, 1, "n_seeds")
+
+
+@dataclass(frozen=True)
+class SweepParameters(Section):
+    """One entry of `study.sweeps`, see `diffurecsys.study.Sweep`."""
+
+    rankers: tuple[str, ...]
+    parameter: str
+    values: tuple[Any, ...]
+    n_seeds: int = 1
+
+
+@dataclass(frozen=True)
+class StudyParameters(Section):
+    """The grid.
+
+    Attributes:
+        rankers: entries of `models`, in the order of the report.
+        n_seeds: seeds of each ranker that trains.
+        references: every ranker is tested against these; none: all that train against each other and the others.
+        sweeps: rankers trained again with other values of one parameter.
+    """
+
+    rankers: tuple[str, ...]
+    n_seeds: int = 5
+    references: tuple[str, ...] = ()
+    sweeps: dict[str, SweepParameters] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Parameters:
-    """All parameters of a study."""
+    """All parameters of a study, and the study that they describe."""
 
     experiment: str
-    dataset: DatasetParameters
+    dataset: DatasetSpec
     download: DownloadParameters
-    study: StudyParameters
+    study: Study
     preprocessing: PreprocessingParameters
-    model: ModelParameters
-    training: TrainingParameters
     evaluation: EvaluationParameters
     significance: SignificanceParameters
     groups: GroupParameters
     probes: ProbeParameters
     maps: MapParameters
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: int | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse settings that contradict each other.
+    @property
+    def sections(self) -> dict[str, Any]:
+        """Every part by its name."""
+        return {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
 
-        Raises:
-            ValueError: naming the parameters and what to change.
-        """
-        if self.model.delta in self.study.sweep.deltas:
-            raise ValueError(f"study.sweep.deltas must not hold model.delta ({self.model.delta}): it is trained anyway")
-        longest, trained = max(self.probes.reverse_steps), self.model.diffusion_steps
-        if longest > trained:
-            raise ValueError(f"probes.reverse_steps must not exceed model.diffusion_steps ({trained}), got {longest}")
+
+SECTIONS: dict[str, type[Any]] = {
+    "dataset": DatasetSpec,
+    "download": DownloadParameters,
+    "study": StudyParameters,
+    "preprocessing": PreprocessingParameters,
+    "evaluation": EvaluationParameters,
+    "significance": SignificanceParameters,
+    "groups": GroupParameters,
+    "probes": ProbeParameters,
+    "maps": MapParameters,
+}
+OTHERS = ("experiment", "threads", "models")
 
 
 def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
@@ -251,11 +296,27 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     Raises:
         ParameterError: one line for each parameter that is unknown, missing or impossible.
     """
-    try:
-        return TypeAdapter(Parameters).validate_python(raw)
-    except ValidationError as error:
-        lines = "\n".join(f"  {_explain(detail)}" for detail in error.errors())
-        raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}") from None
+    problems: list[str] = []
+    known = [*SECTIONS, *OTHERS]
+    for name in raw:
+        if name not in known:
+            problems.append(_unknown(str(name), "", known))
+    parts = {name: _typed(kind, raw.get(name), name, problems) for name, kind in SECTIONS.items()}
+    experiment = _plain(raw, "experiment", str, problems)
+    threads = _plain(raw, "threads", int, problems, optional=True)
+    if threads is not None and threads < 1:
+        problems.append(f"threads: must be at least 1, got {threads}")
+    study = _study(parts["study"], raw.get("models") or {}, problems)
+    if study is not None:
+        for name, field_name in (("probes", "probed"), ("maps", "mapped")):
+            section: Any = parts[name]
+            if section is not None:
+                problems += _unknown_rankers(section.rankers or (), f"{name}.rankers", study.names)
+                study = dataclasses.replace(study, **{field_name: section.rankers})
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}")
+    return Parameters(**{**parts, "study": study, "experiment": experiment, "threads": threads})
 
 
 def check_dataset_name(shared: Mapping[str, Any]) -> None:
@@ -264,48 +325,158 @@ def check_dataset_name(shared: Mapping[str, Any]) -> None:
     Raises:
         ParameterError: it is not there; which ones are.
     """
-    name, known = str(shared.get("dataset")), sorted(shared.get("datasets", {}))
+    name, known = str(shared.get("dataset")), sorted(str(key) for key in shared.get("datasets", {}))
     if name not in known:
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
         raise ParameterError(f"globals.yml names the dataset {name!r}, which no datasets.yml describes; {hint}")
 
 
-def flatten(parameters: Parameters) -> dict[str, str]:
-    """Return all single values under dotted names (`model.width`), as text."""
-    return {name: str(value) for name, value in _leaves("", dataclasses.asdict(parameters))}
+def flatten(values: Any, prefix: str = "") -> dict[str, str]:  # noqa: ANN401 - dataclasses and mappings of anything
+    """Return all single values of nested dataclasses and mappings under dotted names (`network.width`), as text."""
+    if dataclasses.is_dataclass(values) and not isinstance(values, type):
+        values = {part.name: getattr(values, part.name) for part in dataclasses.fields(values)}
+    if not isinstance(values, Mapping):
+        return {prefix: str(values)}
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        found |= flatten(value, f"{prefix}.{name}" if prefix else str(name))
+    return found
 
 
-def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - whatever YAML holds
-    if not isinstance(value, Mapping):
-        yield prefix, value
-        return
-    for key, inner in value.items():
-        yield from _leaves(f"{prefix}.{key}" if prefix else str(key), inner)
+def _study(parameters: StudyParameters | None, models: Any, problems: list[str]) -> Study | None:  # noqa: ANN401
+    """Put the grid together; every entry of `models` is checked, whether or not the study names it."""
+    if not isinstance(models, Mapping):
+        problems.append(f"models: must map names to rankers (got {models!r})")
+        return None
+    found = {str(name): _ranker(str(name), entry, problems) for name, entry in models.items()}
+    if parameters is None:
+        return None
+    named = _unknown_rankers(parameters.rankers, "study.rankers", list(found))
+    sweeps: dict[str, Sweep] = {}
+    for name, sweep in parameters.sweeps.items():
+        named += _unknown_rankers(sweep.rankers, f"study.sweeps.{name}.rankers", list(found))
+        sweeps[name] = Sweep(sweep.rankers, sweep.parameter, sweep.values, sweep.n_seeds)
+    problems += named
+    ready = {name: entry for name, entry in found.items() if entry is not None}
+    if named or any(name not in ready for name in parameters.rankers):
+        return None
+    seeds = {name: count for name in parameters.rankers if (count := ready[name][1]) is not None}
+    specs = tuple(ready[name][0] for name in parameters.rankers)
+    try:
+        return Study(specs, parameters.n_seeds, seeds, parameters.references, sweeps)
+    except ValueError as error:
+        problems.append(str(error))
+        return None
 
 
-def _explain(detail: ErrorDetails) -> str:
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "value_error":  # ours, which name the parameter
-        return message
-    *parents, last = (str(part) for part in detail["loc"])
-    name = ".".join([*parents, last])
+def _ranker(name: str, raw: Any, problems: list[str]) -> tuple[RankerSpec, int | None] | None:  # noqa: ANN401
+    """Check one entry of `models` by the family that it names."""
+    path = f"models.{name}"
+    entry = _typed(RankerParameters, raw, path, problems)
+    if entry is None:
+        return None
+    try:
+        family = find_family(entry.family)
+    except FamilyError as error:
+        problems.append(f"{path}.family: {error}")
+        return None
+    network = _network(family, entry.network, f"{path}.network", problems)
+    training = _typed(TrainingConfig, entry.training, f"{path}.training", problems)
+    if network is None or training is None:
+        return None
+    able = network.capabilities
+    if able.trains and training.scheme not in able.schemes:
+        problems.append(
+            f"{path}.training.scheme: {entry.family} cannot learn under {training.scheme!r}; "
+            f"choose from {', '.join(able.schemes)}"
+        )
+        return None
+    return RankerSpec(name, entry.family, entry.role, network, training), entry.n_seeds
+
+
+def _network(family: Family, raw: Any, path: str, problems: list[str]) -> RankerConfig | None:  # noqa: ANN401
+    """Check a ranker's hyper-parameters; those of rankers that it holds by their own families."""
+    values = dict(raw) if isinstance(raw, Mapping) else raw
+    for name, held in family.config.parts(values).items() if isinstance(values, dict) else ():
+        try:
+            values[name] = _network(find_family(held), values.get(name) or {}, f"{path}.{name}", problems)
+        except FamilyError as error:
+            problems.append(f"{path}.{name}: {error}")
+            return None
+        if values[name] is None:
+            return None
+    return _typed(family.config, values, path, problems)
+
+
+def _typed(kind: type[T], raw: Any, path: str, problems: list[str]) -> T | None:  # noqa: ANN401
+    """Make a `kind` of plain values; None where that cannot be, and `problems` says why."""
+    try:
+        return TypeAdapter(kind).validate_python({} if raw is None else raw)
+    except ValidationError as error:
+        problems += [_explain(detail, path, kind) for detail in error.errors()]
+        return None
+
+
+def _plain(raw: Mapping[str, Any], name: str, kind: type[T], problems: list[str], *, optional: bool = False) -> Any:  # noqa: ANN401
+    value = raw.get(name)
+    if value is None and optional:
+        return None
+    if not isinstance(value, kind) or isinstance(value, bool):
+        problems.append(f"{name}: must be {'text' if kind is str else 'a whole number'} (got {value!r})")
+    return value
+
+
+def _explain(detail: ErrorDetails, path: str, kind: type[Any]) -> str:
+    place = [str(part) for part in detail["loc"]]
+    name = ".".join([path, *place])
+    if detail["type"] == "value_error":  # ours, which begin with the field's name
+        return f"{name}.{detail['msg'].removeprefix('Value error, ')}"
     if detail["type"] == "unexpected_keyword_argument":
-        siblings = _field_names(parents)
-        close = get_close_matches(last, siblings, n=1)
-        hint = f"did you mean {'.'.join([*parents, close[0]])}?" if close else f"choose from {', '.join(siblings)}"
-        return f"{name}: no such parameter; {hint}"
-    if detail["type"] == "missing_argument":
+        return _unknown(place[-1], ".".join([path, *place[:-1]]), _field_names(kind, place[:-1]))
+    if detail["type"] in ("missing_argument", "missing"):
         return f"{name}: missing"
+    message = detail["msg"].replace("valid tuple", "list").replace("valid dictionary", "mapping of names to values")
+    if detail["type"] == "dataclass_type":
+        message = "should be a mapping of names to values"
     return f"{name}: {message} (got {detail['input']!r})"
 
 
-def _field_names(parents: list[str]) -> list[str]:
-    """Names of the parameters under `parents`, none where they are not known."""
-    owner: Any = Parameters
+def _unknown(name: str, parent: str, siblings: list[str]) -> str:
+    close = get_close_matches(name, siblings, n=1)
+    under = f"{parent}." if parent else ""
+    hint = f"did you mean {under}{close[0]}?" if close else f"choose from {', '.join(siblings)}"
+    return f"{under}{name}: no such parameter; {hint}"
+
+
+def _unknown_rankers(names: tuple[str, ...], path: str, known: Any) -> list[str]:  # noqa: ANN401
+    problems = []
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+            problems.append(f"{path}: no ranker {name!r}; {hint}")
+    return problems
+
+
+def _field_names(kind: type[Any], parents: list[str]) -> list[str]:
+    """Names of the parameters under `parents` of `kind`, none where they are not known."""
+    owner: Any = kind
     for parent in parents:
-        fields = {field.name: field.type for field in dataclasses.fields(owner)}
-        owner = globals().get(str(fields.get(parent)))
-        if owner is None:
+        if not dataclasses.is_dataclass(owner):
             return []
-    return [field.name for field in dataclasses.fields(owner)]
+        types = {part.name: part.type for part in dataclasses.fields(owner)}
+        owner = {"dict[str, SweepParameters]": SweepParameters}.get(str(types.get(parent)), owner)
+    return [part.name for part in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
+
+
+def leaves(parameters: Parameters) -> Iterator[tuple[str, str]]:
+    """Yield every single value that belongs to the study as a whole, under its dotted name."""
+    for name, section in parameters.sections.items():
+        if name == "study":
+            study = parameters.study
+            yield "study.rankers", ", ".join(study.names)
+            yield "study.n_seeds", str(study.n_seeds)
+            yield "study.references", ", ".join(study.references)
+        else:
+            yield from flatten(section, name).items()

@@ -10,7 +10,19 @@ from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
 from diffurecsys.parameters import validate_parameters
-from diffurecsys.pipelines import analysis, evaluation, ingestion, preprocessing, reporting, significance, training
+from diffurecsys.pipelines import (
+    cells,
+    export,
+    groups,
+    inference,
+    ingestion,
+    maps,
+    preprocessing,
+    reporting,
+    significance,
+    sweep,
+)
+from diffurecsys.pipelines import study as collecting
 from diffurecsys.study import Study
 
 _study: Study | None = None
@@ -33,14 +45,17 @@ def register_pipelines() -> dict[str, Pipeline]:
     parts = {
         "ingestion": ingestion.create_pipeline(),
         "preprocessing": preprocessing.create_pipeline(),
-        "training": training.create_pipeline(study),
-        "evaluation": evaluation.create_pipeline(study),
+        "cells": cells.create_pipeline(study),
+        "study": collecting.create_pipeline(study),
         "significance": significance.create_pipeline(study),
-        "analysis": analysis.create_pipeline(study),
+        "groups": groups.create_pipeline(study),
+        "inference": inference.create_pipeline(study),
+        "sweep": sweep.create_pipeline(study),
+        "maps": maps.create_pipeline(study),
         "reporting": reporting.create_pipeline(study),
     }
     everything = sum(parts.values(), start=Pipeline([]))
-    return {"__default__": everything, "train_eval": everything, **parts}
+    return {"__default__": everything, "train_eval": everything, **parts, "export": export.create_pipeline()}
 
 
 def _configured_study() -> Study:

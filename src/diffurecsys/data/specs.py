@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 HOST = "https://recbole.s3-accelerate.amazonaws.com/ProcessedDatasets/"
 """The public host of RecSysDatasets' archives; `DatasetSpec.path` is relative to it."""
@@ -27,6 +28,8 @@ class Counts:
         items: distinct items.
         interactions: rows.
     """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     users: int
     items: int
@@ -63,6 +66,8 @@ class DatasetSpec:
         min_rating: interactions with a lower rating are left out; None keeps all.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
     name: str
     archive: str
     path: str | None = None
@@ -79,23 +84,23 @@ class DatasetSpec:
             ValueError: naming the field, its value and what is allowed.
         """
         if not self.name.strip():
-            raise ValueError(f"dataset.name must not be empty, got {self.name!r}")
+            raise ValueError(f"name must not be empty, got {self.name!r}")
         if _NO_FILE_NAME.search(self.archive) or not self.archive.endswith(ARCHIVE_SUFFIXES):
             raise ValueError(
-                f"dataset.archive must be a plain file name ending in {' or '.join(ARCHIVE_SUFFIXES)}, "
+                f"archive must be a plain file name ending in {' or '.join(ARCHIVE_SUFFIXES)}, "
                 f"got {self.archive!r}; folders belong into dataset.path"
             )
         if self.path is not None and not _is_relative_address(self.path):
             raise ValueError(
-                f"dataset.path must be relative to the host, like MovieLens/{self.archive}, got {self.path!r}; "
+                f"path must be relative to the host, like MovieLens/{self.archive}, got {self.path!r}; "
                 "another host is named by download.mirror"
             )
         if self.core_k < 1:
-            raise ValueError(f"dataset.core_k must be at least 1, got {self.core_k}")
+            raise ValueError(f"core_k must be at least 1, got {self.core_k}")
         if self.sha256 is not None and not _SHA256.fullmatch(self.sha256):
-            raise ValueError(f"dataset.sha256 must be 64 hexadecimal digits, got {self.sha256!r}")
+            raise ValueError(f"sha256 must be 64 hexadecimal digits, got {self.sha256!r}")
         if self.min_rating is not None and not math.isfinite(self.min_rating):
-            raise ValueError(f"dataset.min_rating must be a finite number, got {self.min_rating}")
+            raise ValueError(f"min_rating must be a finite number, got {self.min_rating}")
 
 
 def _is_relative_address(path: str) -> bool:

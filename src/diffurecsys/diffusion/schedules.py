@@ -82,3 +82,17 @@ def make_betas(schedule: str, steps: int) -> Tensor:
             "every β must lie between 0 and 1: use more steps or a truncated schedule"
         )
     return betas
+
+
+def with_least_noise(betas: Tensor, least: float) -> Tensor:
+    """Return the schedule with ᾱ times 1 - `least` at every step, by its first β alone.
+
+    So x_s has a noise variance of more than `least` from the first step on, and a denoiser is never shown a target that
+    it need only copy.
+
+    Args:
+        betas: float64 `[T]`.
+        least: in [0, 1); 0 changes nothing.
+    """
+    first = 1 - (1 - betas[:1]) * (1 - least)
+    return torch.cat([first, betas[1:]])

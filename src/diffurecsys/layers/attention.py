@@ -30,7 +30,7 @@ def attention(query: Tensor, key_value: Tensor, segments: Segments, heads: int) 
         each for sequences of one or nearly one length.
     """
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        return _flash_attention(query, key_value, segments, heads)
+        return flash_attention(query, key_value, segments, heads)
     one_each = len(query) == len(segments.lengths) != len(key_value)
     n_short = sum(bucket.length < LONG for bucket in segments.buckets)
     short, long = segments.buckets[:n_short], segments.buckets[n_short:]
@@ -49,14 +49,18 @@ def attention(query: Tensor, key_value: Tensor, segments: Segments, heads: int) 
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _flash_attention(query: Tensor, key_value: Tensor, segments: Segments, heads: int) -> Tensor:
+def flash_attention(
+    query: Tensor, key_value: Tensor, segments: Segments, heads: int, *, causal: bool = False
+) -> Tensor:
+    """One variable-length call for the whole batch; arguments as `attention`'s, on CUDA in half precision."""
     from torch.nn.attention.varlen import varlen_attn
 
     longest = segments.lengths[-1]
     one_each = len(query) == len(segments.lengths) != len(key_value)
     query_offsets, longest_query = (segments.ones, 1) if one_each else (segments.offsets, longest)
     q, k, v = (part.unflatten(-1, (heads, -1)) for part in (query, *key_value.chunk(2, dim=-1)))
-    attended = varlen_attn(q, k, v, query_offsets, segments.offsets, longest_query, longest)
+    window = (-1, 0) if causal else (-1, -1)  # keys before and after a query, -1: all
+    attended = varlen_attn(q, k, v, query_offsets, segments.offsets, longest_query, longest, window_size=window)
     assert isinstance(attended, Tensor)  # it adds auxiliary outputs only when asked
     return attended.flatten(-2)
 
@@ -102,18 +106,18 @@ class _ShortAttention(torch.autograd.Function):
         one_each: bool,
     ) -> Tensor:
         out, saved = torch.empty_like(query), []
-        for bucket, asking, tokens in _places(buckets, one_each=one_each):
+        for bucket, asking, tokens in places(buckets, one_each=one_each):
             if bucket.length == 1:  # softmax over one key
                 out[asking] = key_value[tokens, query.shape[1] :]
                 continue
             spread_query = query[asking] if one_each else bucket.spread(query[asking])
-            q = _by_head(spread_query, bucket.count, heads, 1)[0]
-            key, value = kv = _by_head(bucket.spread(key_value[tokens]), bucket.count, heads, 2)
+            q = by_head(spread_query, bucket.count, heads, 1)[0]
+            key, value = kv = by_head(bucket.spread(key_value[tokens]), bucket.count, heads, 2)
             scores = torch.baddbmm(q.new_empty(1), q, key.mT, beta=0, alpha=q.shape[-1] ** -0.5)
             if bucket.bias is not None:
                 scores.view(bucket.count, heads, -1, bucket.length).add_(bucket.bias)
-            weight = _softmax(scores)
-            _put(torch.bmm(weight, value)[None], bucket, out[asking], one_each=one_each)
+            weight = softmax(scores)
+            put_back(torch.bmm(weight, value)[None], bucket, out[asking], one_each=one_each)
             saved += [q, kv, weight]
         ctx.save_for_backward(*saved)
         ctx.layout = (buckets, heads, one_each, len(key_value))
@@ -125,7 +129,7 @@ class _ShortAttention(torch.autograd.Function):
         buckets, heads, one_each, n_tokens = ctx.layout
         saved = iter(ctx.saved_tensors)
         query_grad, key_value_grad = torch.empty_like(grad), grad.new_empty((n_tokens, 2 * grad.shape[1]))
-        for bucket, asking, tokens in _places(buckets, one_each=one_each):
+        for bucket, asking, tokens in places(buckets, one_each=one_each):
             if bucket.length == 1:
                 query_grad[asking] = 0
                 key_value_grad[tokens, : grad.shape[1]] = 0
@@ -135,18 +139,18 @@ class _ShortAttention(torch.autograd.Function):
             scale = q.shape[-1] ** -0.5
             # places without a token were never asked from: what stands there must not count
             upstream = grad[asking] if one_each else bucket.spread_zeros(grad[asking])
-            upstream = _by_head(upstream, bucket.count, heads, 1)[0]
+            upstream = by_head(upstream, bucket.count, heads, 1)[0]
             kv_grad = torch.empty_like(kv)
             torch.bmm(weight.mT, upstream, out=kv_grad[1])
-            score_grad = _softmax_gradient(torch.bmm(upstream, kv[1].mT), weight)
+            score_grad = softmax_gradient(torch.bmm(upstream, kv[1].mT), weight)
             torch.baddbmm(kv_grad[0], score_grad.mT, q, beta=0, alpha=scale, out=kv_grad[0])
             q_grad = torch.baddbmm(q, score_grad, kv[0], beta=0, alpha=scale)
-            _put(q_grad[None], bucket, query_grad[asking], one_each=one_each)
-            _put(kv_grad, bucket, key_value_grad[tokens], one_each=False)
+            put_back(q_grad[None], bucket, query_grad[asking], one_each=one_each)
+            put_back(kv_grad, bucket, key_value_grad[tokens], one_each=False)
         return query_grad, key_value_grad, None, None, None
 
 
-def _softmax(scores: Tensor) -> Tensor:
+def softmax(scores: Tensor) -> Tensor:
     """Softmax over the last dimension; may overwrite `scores`."""
     if scores.shape[-1] >= NARROW or not scores.is_cpu:
         return scores.softmax(dim=-1)
@@ -154,31 +158,31 @@ def _softmax(scores: Tensor) -> Tensor:
     return scores.div_(scores.sum(dim=-1, keepdim=True))
 
 
-def _softmax_gradient(upstream: Tensor, weight: Tensor) -> Tensor:
+def softmax_gradient(upstream: Tensor, weight: Tensor) -> Tensor:
     """Gradient of what went into the softmax that gave `weight`; may overwrite `upstream`."""
     if weight.shape[-1] >= NARROW or not weight.is_cpu:
         return torch._softmax_backward_data(upstream, weight, -1, weight.dtype)
     return upstream.sub_((upstream * weight).sum(dim=-1, keepdim=True)).mul_(weight)
 
 
-def _places(buckets: tuple[Bucket, ...], *, one_each: bool) -> list[tuple[Bucket, slice, slice]]:
+def places(buckets: tuple[Bucket, ...], *, one_each: bool) -> list[tuple[Bucket, slice, slice]]:
     """Say which rows of the queries and which tokens each bucket holds."""
-    places, asking, tokens = [], 0, 0
+    found, asking, tokens = [], 0, 0
     for bucket in buckets:
         n_query = bucket.count if one_each else bucket.tokens
-        places.append((bucket, slice(asking, asking + n_query), slice(tokens, tokens + bucket.tokens)))
+        found.append((bucket, slice(asking, asking + n_query), slice(tokens, tokens + bucket.tokens)))
         asking, tokens = asking + n_query, tokens + bucket.tokens
-    return places
+    return found
 
 
-def _by_head(x: Tensor, count: int, heads: int, parts: int) -> Tensor:
+def by_head(x: Tensor, count: int, heads: int, parts: int) -> Tensor:
     """Turn `[count * length, parts * width]` into `[parts, count * heads, length, width / heads]`."""
     apart = x.reshape(count, -1, parts, heads, x.shape[1] // (parts * heads)).permute(2, 0, 3, 1, 4)
     return apart.reshape(parts, count * heads, *apart.shape[3:])
 
 
-def _put(x: Tensor, bucket: Bucket, out: Tensor, *, one_each: bool) -> None:
-    """Undo `_by_head` and write the rows that are tokens, or queries, to `out`."""
+def put_back(x: Tensor, bucket: Bucket, out: Tensor, *, one_each: bool) -> None:
+    """Undo `by_head` and write the rows that are tokens, or queries, to `out`."""
     parts, _, length, head_width = x.shape
     apart = x.view(parts, bucket.count, -1, length, head_width).permute(1, 3, 0, 2, 4)
     if one_each or bucket.slot is None:

@@ -1,8 +1,8 @@
 """f_θ of the diffusion recommenders: predicts x_0 from the history and the noised target. Knows no schedule.
 
 Sources: Li, Sun, Li, "DiffuRec: A Diffusion Model for Sequential Recommendation", ACM TOIS 42 (2023), the paper's
-baseline; Zolghadr, Winther, Jeha, "Generative Diffusion Models for Sequential Recommendations", ROEGEN@RecSys'24, Eq. 15
-and 16. As in the published code there is no position embedding and attention looks both ways. Deviations: nothing is
+baseline; Zolghadr, Winther, Jeha, "Generative Diffusion Models for Sequential Recommendations", ROEGEN@RecSys'24, Eq.
+15 and 16. As in the published code there is no position embedding and attention looks both ways. Deviations: nothing is
 padded, so no padding is attended to; no dropout on attention weights; in the cross-attention softmax attention per
 sequence in place of a pooled linear attention, blocks that build on each other, and one normalisation for each
 sub-layer. Its query is λ ⊙ (x_s + d_s) as it stands: normalising it would undo λ, whose size decides how much of the
@@ -19,7 +19,18 @@ from diffurecsys.layers.encoder import NORM_EPS, Block, CrossAttention
 from diffurecsys.layers.segments import Segments
 
 
-class AddingBlock(Block):
+class DenoiserBlock(Block):
+    """A block with one more dropout, on its output."""
+
+    def forward(
+        self, x: Tensor, segments: Segments, generator: torch.Generator | None, *, last_only: bool = False
+    ) -> Tensor:
+        """Map `[tokens, width]` to `[tokens, width]`, or to `[batch, width]` at the last positions alone."""
+        out: Tensor = self.dropout(super().forward(x, segments, generator, last_only=last_only), generator)
+        return out
+
+
+class AddingBlock(DenoiserBlock):
     """A block of DiffuRec: the noised target was added to the history before the first of them."""
 
     def condition(
@@ -34,11 +45,11 @@ class AddingBlock(Block):
         return x
 
 
-class CrossAttentionBlock(Block):
+class CrossAttentionBlock(DenoiserBlock):
     """Cross-attention from the noised target to the history, before self-attention and feed-forward."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__(width, heads, dropout)
+    def __init__(self, width: int, heads: int, dropout: float, *, distances: int = 0) -> None:
+        super().__init__(width, heads, dropout, distances=distances)
         self.cross_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.cross_attention = CrossAttention(width, heads)
 
@@ -70,13 +81,14 @@ class Denoiser(nn.Module):
         dropout: inside the blocks and after the last one.
         cross: z_i = CrossAttention(e_i, λ_i ⊙ (x_s + d_s)) in every block (Eq. 16) instead of
             z_i = e_i + λ_i ⊙ (x_s + d_s) before the first (Eq. 15).
+        distances: of a learnt bias by distance in the self-attention, see `SelfAttention`; 0: none.
     """
 
-    def __init__(self, *, width: int, blocks: int, heads: int, dropout: float, cross: bool) -> None:
+    def __init__(self, *, width: int, blocks: int, heads: int, dropout: float, cross: bool, distances: int = 0) -> None:
         super().__init__()
         self.cross = cross
         block = CrossAttentionBlock if cross else AddingBlock
-        self.blocks = nn.ModuleList(block(width, heads, dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(block(width, heads, dropout, distances=distances) for _ in range(blocks))
         self.output_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.dropout = Dropout(dropout)
 

@@ -23,10 +23,11 @@ LOWERED = 1e4  # dropped units are moved this far below zero before GELU: there 
 class FeedForward(nn.Module):
     """Two linear maps with a tanh-approximated GELU between (the published code's; the paper says ReLU)."""
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float, inner: int | None = None) -> None:
         super().__init__()
-        self.inner = nn.Linear(width, 4 * width)
-        self.outer = nn.Linear(4 * width, width)
+        inner = 4 * width if inner is None else inner
+        self.inner = nn.Linear(width, inner)
+        self.outer = nn.Linear(inner, width)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -1,58 +1,38 @@
-"""MLflow tracking: one parent run per `kedro run`, in it one nested run per model and seed.
-
-kedro-mlflow opens, names and closes the parent run. Cells are logged from the catalog once their outputs are saved,
-so that resumed studies and runs of single cells are tracked like whole ones.
-"""
+"""MLflow: one run a `kedro run`, inside it one run a cell. Its hooks mix with nothing else."""
 
 from __future__ import annotations
 
 import logging
-import subprocess
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from kedro.config import OmegaConfigLoader
-from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
-from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
+from kedro_mlflow.framework.hooks import MlflowHook
 
 from diffurecsys import pipeline_registry
-from diffurecsys.parameters import Parameters, flatten, validate_parameters
+from diffurecsys.context import StudyContext
+from diffurecsys.machine import git_revision
+from diffurecsys.parameters import leaves
+from diffurecsys.study import Cell
 from diffurecsys.tracking.runs import (
-    TrainedCell,
+    TrackedCell,
     log_counts,
     log_evaluation,
     log_file,
+    log_fitting,
     log_means,
-    log_training,
     start_cell_run,
 )
-from diffurecsys.pipelines.reporting.nodes import FIGURES
-from diffurecsys.reporting.sections import StudyTables
-from diffurecsys.study import Cell
 
 logger = logging.getLogger(__name__)
 
-REPORTS = frozenset(
-    {
-        "leaderboard",
-        "leaderboard_plot",
-        "forest_plot",
-        *FIGURES,
-        *(field.name for field in fields(StudyTables)),
-        "training_times",
-        "paper_comparison",
-        "report_html",
-        "report_markdown",
-        "report_tables",
-    }
-)
 SQLITE = "sqlite:///"
+ARTIFACT = "artifact"  # value of a catalog entry's `metadata.mlflow`
 
 
 class TrackingHooks(MlflowHook):  # type: ignore[misc]
@@ -65,7 +45,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         self._runs: dict[str, str] = {}
 
     @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
+    def after_context_created(self, context: StudyContext) -> None:
         """Place the store in the project, wherever the command runs, and set MLflow up."""
         loader = context.config_loader
         assert isinstance(loader, OmegaConfigLoader)  # settings.py keeps Kedro's default
@@ -78,7 +58,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             conf["server"]["mlflow_tracking_uri"] = f"{SQLITE}{store}"
             context.config_loader["mlflow"] = conf
         self._project_path = context.project_path
-        self._parameters: Parameters = validate_parameters(context.config_loader["parameters"])
+        self._parameters = context.checked
         super().after_context_created(context=context)
 
     @hook_impl
@@ -106,42 +86,32 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         mlflow.set_tags(self._tags)
         if not run_params["pipeline_names"]:
             mlflow.set_tag("mlflow.runName", "train_eval")  # what the default pipeline is
-        mlflow.log_params(flatten(self._parameters))
+        mlflow.log_params(dict(leaves(self._parameters)))
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:  # noqa: ANN401 - any dataset's data
-        """Log a cell when it is trained and when it is evaluated, and the study's tables and figures."""
+        """Log a cell when it is fitted and when it has ranked, and the study's tables and figures."""
         if not self._tracking:
             return
         began = time.perf_counter()
         namespace, _, kind = dataset_name.rpartition(".")
-        if namespace in self._cells and kind in ("weights", "metrics"):
+        if namespace in self._cells and kind in ("weights", "ranks"):
             run_id = self._cell_run(self._cells[namespace])
-            if kind == "metrics":
-                log_evaluation(run_id, data)
-        elif dataset_name.endswith("_results"):
-            log_means(self.run_id, dataset_name.removesuffix("_results"), data)
+            if kind == "ranks":
+                log_evaluation(run_id, data, self._parameters.evaluation.cutoffs)
         elif dataset_name == "counts":
             log_counts(self.run_id, data)
-        elif dataset_name in REPORTS:
+        elif (getattr(self._catalog.get(dataset_name), "metadata", None) or {}).get("mlflow") == ARTIFACT:
             log_file(self.run_id, self._catalog, dataset_name)
+            if dataset_name == "study_ranks":
+                log_means(self.run_id, data, self._parameters.evaluation.cutoffs)
         logger.debug("Tracking %s took %.2f s", dataset_name, time.perf_counter() - began)
 
     def _cell_run(self, cell: Cell) -> str:
-        """Return the cell's nested run; open it and log its training where that has not happened in this run."""
+        """Return the cell's nested run; open it and log its fitting where that has not happened in this run."""
         if cell.namespace not in self._runs:
-            run_id = start_cell_run(self.run_id, cell, flatten(self._parameters), self._tags)
+            tracked = TrackedCell.load(cell, self._catalog)
+            run_id = start_cell_run(self.run_id, cell, tracked.record, self._tags)
             self._runs[cell.namespace] = run_id
-            if cell.seed is not None:
-                log_training(run_id, TrainedCell.load(cell, self._catalog))
+            log_fitting(run_id, tracked)
         return self._runs[cell.namespace]
-
-
-def git_revision(folder: Path) -> str:
-    """Describe the revision checked out in `folder`: its hash, with `-dirty` for local changes; else `unknown`."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return found.stdout.strip()

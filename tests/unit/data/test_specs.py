@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from diffurecsys.parameters import DatasetParameters
 from diffurecsys.data.specs import HOST, Counts, DatasetSpec
+from diffurecsys.parameters import DatasetParameters
 
 ML_100K = {
     "name": "ml-100k",

@@ -1,16 +1,17 @@
 """The paper's three models: a Transformer that rebuilds the target's embedding from noise, given the history.
 
-Sources: Li, Sun, Li, "DiffuRec: A Diffusion Model for Sequential Recommendation", ACM TOIS 42 (2023): `conditioning: add`
-without offset noise, the paper's baseline. Zolghadr, Winther, Jeha, "Generative Diffusion Models for Sequential
-Recommendations", ROEGEN@RecSys'24: `conditioning: cross` is its Modified Version 1, with offset noise Version 2. They
-know no order: without positions a history is a bag of items plus the last one. How the network differs from the
-published code: `diffurecsys.layers.denoisers`.
+Sources: Li, Sun, Li, "DiffuRec: A Diffusion Model for Sequential Recommendation", ACM TOIS 42 (2023): `conditioning:
+add` without offset noise, the paper's baseline. Zolghadr, Winther, Jeha, "Generative Diffusion Models for Sequential
+Recommendations", ROEGEN@RecSys'24: `conditioning: cross` is its Modified Version 1, with offset noise Version 2. As
+published they know no order: a history is a bag of items plus the last one. And noise has variance 1, while embeddings
+begin at a fiftieth of that: the network hardly sees the target. `positions` and `target_scale` are this project's
+remedies for both. How the network differs from the published code: `diffurecsys.layers.denoisers`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,22 +19,23 @@ from torch import Tensor, nn
 from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
-from diffurecsys.diffusion import SCHEDULES, GaussianDiffusion, make_betas, sample_ddim, sample_ddpm
+from diffurecsys.diffusion import GaussianDiffusion, TargetScale, make_betas, to_scale
 from diffurecsys.diffusion.gaussian import ReverseVariance
-from diffurecsys.diffusion.samplers import Sampler
 from diffurecsys.layers.denoisers import Denoiser
 from diffurecsys.layers.dropout import Dropout
-from diffurecsys.layers.encoder import NORM_EPS
+from diffurecsys.layers.encoder import NORM_EPS, POSITION_STD, refuse_longer
+from diffurecsys.layers.initialisation import draw_linear
 from diffurecsys.layers.segments import Segments
 from diffurecsys.layers.step_embedding import StepEmbedding
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
-from diffurecsys.models.base import Capabilities, Family, Purpose, RankerConfig, VectorRanker
+from diffurecsys.models.base import Capabilities, Family, Purpose, VectorRanker
+from diffurecsys.models.reverse import ReverseConfig, walk_back
 
 
 @dataclass(frozen=True)
-class DiffuRecConfig(RankerConfig):
-    """Size, regularisation and diffusion settings (defaults: the paper's).
+class DiffuRecConfig(ReverseConfig):
+    """Size, regularisation and diffusion settings (defaults: the paper's); λ ~ N(delta, delta), `raw` is the paper's.
 
     Attributes:
         width: embedding and hidden size d.
@@ -43,22 +45,18 @@ class DiffuRecConfig(RankerConfig):
         item_dropout: on the history's item embeddings.
         embedding_std: standard deviation of the initial item embeddings. N(0, 1), the published code's choice, gives
             logits of size sqrt(d) before anything is learnt and needs tens of epochs to unlearn them.
+        positions: `none` (the paper's), `absolute` (a learnt vector for each place counted back from the end) or
+            `relative` (a learnt number for each head and signed distance in the self-attention).
+        max_length: longest history that positions are made for; at least `preprocessing.max_length`.
         conditioning: how the noised target enters, `add` (Eq. 15) or `cross`-attention (Eq. 16).
         offset_noise: draw training noise as in Eq. 17.
-        diffusion_steps: T.
-        schedule: name of the noise schedule.
-        delta: λ ~ N(delta, delta), the weight of the noised target at every history position; 0 removes it.
         offset: δ_c of the offset noise N(0.1 δ_c, I), Eq. 17.
         offset_per_sample: draw the offset once per example from N(0, (0.1 δ_c)²) instead of keeping it constant.
-        sampler: of the reverse process, `ddpm` (ancestral, the paper's) or `ddim` (deterministic after the first draw).
         reverse_variance: of `ddpm`, `posterior` (β̃, the paper's Eq. 22) or `beta` (the published code).
         negatives: compare each target with this many sampled items, the same for the whole batch, in place of the whole
             catalogue (the paper's loss): for catalogues of hundreds of thousands of items. None is the catalogue.
         negatives_power: they are drawn in proportion to training popularity to this power, and the loss corrects for
             it; 0 draws uniformly.
-        validation_steps: reverse steps walked in validation.
-        evaluation_steps: in the final evaluation; None walks all.
-        serving_steps: for recommendations; None chooses by δ, see `steps_for`.
     """
 
     width: int = 128
@@ -67,20 +65,17 @@ class DiffuRecConfig(RankerConfig):
     dropout: float = 0.1
     item_dropout: float = 0.3
     embedding_std: float = 0.02
+    positions: Literal["none", "absolute", "relative"] = "none"
+    max_length: int = 200
     conditioning: Literal["add", "cross"] = "add"
     offset_noise: bool = False
-    diffusion_steps: int = 32
-    schedule: str = "truncated_linear"
+    target_scale: TargetScale = "raw"
     delta: float = 0.001
     offset: float = 1.0
     offset_per_sample: bool = False
-    sampler: Sampler = "ddpm"
     reverse_variance: ReverseVariance = "posterior"
     negatives: int | None = None
     negatives_power: float = 0.75
-    validation_steps: int = 1
-    evaluation_steps: int | None = None
-    serving_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -88,41 +83,34 @@ class DiffuRecConfig(RankerConfig):
         Raises:
             ValueError: naming the parameter, its value and what is allowed.
         """
-        at_least(self, 1, "width", "blocks", "heads", "diffusion_steps", "negatives")
+        super().__post_init__()
+        at_least(self, 1, "width", "blocks", "heads", "negatives", "max_length")
         if self.width % self.heads or self.width % 2:
             raise ValueError(f"width must be even and a multiple of heads, got width {self.width}, heads {self.heads}")
         within(self, 0, 1, "dropout", "item_dropout")
         positive(self, "embedding_std")
-        at_least(self, 0, "delta", "negatives_power")
+        at_least(self, 0, "negatives_power")
         within(self, float("-inf"), float("inf"), "offset")
+        one_of(self, ("none", "absolute", "relative"), "positions")
         one_of(self, ("add", "cross"), "conditioning")
-        one_of(self, sorted(SCHEDULES), "schedule")
-        one_of(self, ("ddpm", "ddim"), "sampler")
-        one_of(self, ("posterior", "beta"), "reverse_variance")
-        for name in ("validation_steps", "evaluation_steps", "serving_steps"):
-            steps = getattr(self, name)
-            if steps is not None and not 1 <= steps <= self.diffusion_steps:
-                raise ValueError(f"{name} must lie in 1 … diffusion_steps ({self.diffusion_steps}), got {steps}")
+        one_of(self, get_args(ReverseVariance), "reverse_variance")
 
     @property
     def capabilities(self) -> Capabilities:
         """Without noised target nothing is drawn and there is nothing to reverse."""
         noised = self.delta > 0
-        return Capabilities(vectors=True, samples=noised, steps=self.diffusion_steps if noised else 0)
+        steps = self.diffusion_steps if noised else 0
+        return Capabilities(vectors=True, samples=noised, steps=steps, from_last_item=noised)
 
     def steps_for(self, purpose: Purpose) -> int | None:
-        """Reverse steps for a purpose.
+        """Reverse steps as configured; for serving, where nothing is, by δ.
 
-        With a small δ the first prediction is the last. For serving, chosen from `docs/results/reverse_steps.json`
+        With a small δ the first prediction is the last. Chosen from `docs/results/reverse_steps.json`
         (Amazon Beauty): up to δ = 0.01 no difference between one step and 32 was found, at δ = 0.1 one step lost 3 % of
         NDCG@10 and for eight steps no loss was found.
         """
-        if purpose == "validation":
-            return self.validation_steps
-        if purpose == "evaluation":
-            return self.evaluation_steps
-        if self.serving_steps is not None:
-            return self.serving_steps
+        if purpose != "serving" or self.serving_steps is not None:
+            return super().steps_for(purpose)
         return 1 if self.delta <= 0.01 else min(8, self.diffusion_steps)
 
 
@@ -139,8 +127,10 @@ class DiffuRec(VectorRanker):
             heads=config.heads,
             dropout=config.dropout,
             cross=config.conditioning == "cross",
+            distances=config.max_length if config.positions == "relative" else 0,
         )
         self.embedding = nn.Embedding(n_items, config.width)
+        self.position = nn.Embedding(config.max_length, config.width) if config.positions == "absolute" else None
         self.history_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
         self.item_dropout = Dropout(config.item_dropout)
         self.step_embedding = StepEmbedding(config.width, config.diffusion_steps)
@@ -150,22 +140,23 @@ class DiffuRec(VectorRanker):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw every weight from `generator` (on the host): Xavier for matrices, N(0, `embedding_std`) for items."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight, generator=generator)
-                nn.init.zeros_(module.bias)
+        draw_linear(self, generator)
         nn.init.normal_(self.embedding.weight, std=self.config.embedding_std, generator=generator)
+        if self.position is not None:
+            nn.init.normal_(self.position.weight, std=POSITION_STD, generator=generator)
 
     def observe(self, data: StudyData) -> None:
-        """Count items for sampled negatives."""
+        """Check that histories are not too long for positions; count items for sampled negatives."""
+        if self.config.positions != "none":
+            refuse_longer(data.split.max_length, self.config.max_length)
         if self.sampler is not None:
             self.sampler.observe(data.popularity, self.config.negatives_power)
 
     def loss(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
         """Cross-entropy of the target over the whole catalogue at one uniformly drawn step (Eq. 25)."""
         segments = Segments.of(batch)
-        history = self.embed_history(batch.items, generator)
-        x_0 = self.embedding(batch.targets)
+        history = self.embed_history(batch.items, generator, segments)
+        x_0 = to_scale(self.embedding(batch.targets), self.config.target_scale)
         step = torch.randint(len(self.process), (len(batch),), generator=generator, device=x_0.device)
         x_s = self.process.diffuse(x_0, step, self._training_noise(x_0, generator))
         noised = self._noised_target(x_s, step, segments, generator)
@@ -191,7 +182,7 @@ class DiffuRec(VectorRanker):
         """
         process = self.process.strided(steps or len(self.process))
         segments = Segments.of(batch)
-        history = self.embed_history(batch.items, generator)
+        history = said = self.embed_history(batch.items, generator, segments)
         if self.config.delta == 0:  # every step predicts the same, and the last prediction is the result
             alone: Tensor = self.denoiser(history, None, segments, generator)
             return alone.float()
@@ -202,18 +193,41 @@ class DiffuRec(VectorRanker):
             return torch.randn(shape, generator=generator, device=device)
 
         def denoise(x_s: Tensor, step: int) -> Tensor:
+            nonlocal said
             steps = torch.full((1,), step, device=device)
             noised = self._noised_target(x_s, steps, segments, generator)
-            predicted: Tensor = self.denoiser(history, noised, segments, generator, prepared=prepared)
-            return predicted.float()
+            said = self.denoiser(history, noised, segments, generator, prepared=prepared).float()
+            return to_scale(said, self.config.target_scale)
 
-        if self.config.sampler == "ddim":
-            return sample_ddim(process, denoise, noise())
-        return sample_ddpm(process, denoise, noise(), noise)
+        x_0 = walk_back(self.config.sampler, process, denoise, noise)
+        return x_0 if self.config.target_scale == "raw" else said  # the last x̂_0, at the scale that scores are made of
 
-    def embed_history(self, items: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Represent int64 `[tokens]` items as the history sees them, `[tokens, width]`."""
-        embedded: Tensor = self.history_norm(self.item_dropout(self.embedding(items), generator))
+    def users_from_last_item(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
+        """Predict x_0 by one call from the history's last item, diffused to the last step: float32 `[batch, width]`.
+
+        One sampling seed of the paper's Algorithm 3 as printed: x_T ~ q(x_T | e_n), x̂_0 = f(x_T, T).
+        """
+        segments = Segments.of(batch)
+        history = self.embed_history(batch.items, generator, segments)
+        last_item = to_scale(self.embedding(batch.items[segments.last]), self.config.target_scale)
+        last_step = torch.full((1,), len(self.process) - 1, device=history.device)
+        noise = torch.randn(last_item.shape, generator=generator, device=history.device)
+        x_s = self.process.diffuse(last_item, last_step, noise)
+        noised = self._noised_target(x_s, last_step, segments, generator)
+        predicted: Tensor = self.denoiser(history, noised, segments, generator)
+        return predicted.float()
+
+    def embed_history(
+        self, items: Tensor, generator: torch.Generator | None, segments: Segments | None = None
+    ) -> Tensor:
+        """Represent int64 `[tokens]` items as the history sees them, `[tokens, width]`; positions need `segments`."""
+        x = self.embedding(items)
+        if segments is not None and self.config.positions != "none":
+            refuse_longer(segments.lengths[-1], self.config.max_length)
+        if segments is not None and self.position is not None:
+            following = segments.last.index_select(0, segments.sequence) - torch.arange(len(items), device=items.device)
+            x = x + self.position(following)
+        embedded: Tensor = self.history_norm(self.item_dropout(x, generator))
         return embedded
 
     def _training_noise(self, x_0: Tensor, generator: torch.Generator) -> Tensor:

@@ -69,7 +69,8 @@ class Ease(CountRanker):
         if self.n_items > self.config.max_items:
             raise DataError(
                 f"ease works on dense matrices of all pairs of items: {self.n_items} items need about "
-                f"{12 * self.n_items**2 / 2**30:.0f} GiB of memory, and max_items is {self.config.max_items}. Leave ease "
+                f"{12 * self.n_items**2 / 2**30:.0f} GiB of memory, and max_items is {self.config.max_items}. Leave "
+                "ease "
                 "out of this study, filter the catalogue, or raise max_items where there is that much memory and time."
             )
         gram = torch.zeros(self.n_items, self.n_items)

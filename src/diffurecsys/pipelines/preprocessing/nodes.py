@@ -7,14 +7,13 @@ import logging
 from typing import Any
 
 import ibis
-import pandas as pd
 
-from diffurecsys.parameters import DatasetParameters, PreprocessingParameters
-from diffurecsys.data.specs import Counts
 from diffurecsys.data.kcore import filter_k_core
 from diffurecsys.data.sequences import build_sequences, check_counts, count_interactions
-from diffurecsys.data.store import leave_one_out
-from diffurecsys.pipelines.arrays import examples_table, read_store
+from diffurecsys.data.specs import Counts, DatasetSpec
+from diffurecsys.data.split import StudyData, leave_one_out
+from diffurecsys.parameters import PreprocessingParameters
+from diffurecsys.pipelines.arrays import read_store
 
 STAGES = {"raw": "before filtering", "core": "after filtering"}
 logger = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ def count_dataset(interactions: ibis.Table, core_interactions: ibis.Table) -> di
 
 
 def build_user_sequences(
-    dataset: DatasetParameters,
+    dataset: DatasetSpec,
     preprocessing: PreprocessingParameters,
     counts: dict[str, Any],
     core_interactions: ibis.Table,
@@ -62,11 +61,7 @@ def build_user_sequences(
 
 def split_sequences(
     sequences: ibis.Table, item_vocabulary: ibis.Table, preprocessing: PreprocessingParameters
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Split leave-one-out.
-
-    Returns:
-        Training, validation and test examples.
-    """
-    split = leave_one_out(read_store(sequences, item_vocabulary), max_length=preprocessing.max_length)
-    return examples_table(split.train), examples_table(split.validation), examples_table(split.test)
+) -> StudyData:
+    """Lay all sequences end to end and decide what is trained on and asked for."""
+    store = read_store(sequences, item_vocabulary)
+    return StudyData(store, leave_one_out(store, max_length=preprocessing.max_length))

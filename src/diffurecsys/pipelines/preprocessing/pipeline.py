@@ -37,7 +37,7 @@ def create_pipeline() -> Pipeline:
             node(
                 split_sequences,
                 inputs=["sequences", "item_vocabulary", "params:preprocessing"],
-                outputs=["train_examples", "validation_examples", "test_examples"],
+                outputs="split",
                 name="split_sequences",
             ),
         ]

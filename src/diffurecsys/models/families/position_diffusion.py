@@ -1,0 +1,216 @@
+"""Diffusion at every position: a causal encoder reads the history once, a small head without attention denoises.
+
+This project's own test of whether diffusion can help a recommender: trained over whole sequences, every asked position
+has a step and noise of its own, and 32 reverse steps cost 32 calls of the head instead of 32 Transformers. With `delta`
+0 the head sees what the encoder says and nothing else: the control with the same parameters and training. Ideas taken
+over: the target's embedding as what is diffused, cross-entropy as the loss (DiffuRec, Li et al., TOIS 2023); targets of
+one scale and x̂_0 as the expected embedding (Dieleman et al., "Continuous diffusion for categorical data", 2022); the
+noised input scaled by what it can say (Karras et al., "Elucidating the Design Space of Diffusion-Based Generative
+Models", NeurIPS 2022).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from diffurecsys.checks import at_least, one_of, positive, within
+from diffurecsys.data.packing import PackedBatch
+from diffurecsys.data.split import StudyData
+from diffurecsys.diffusion import GaussianDiffusion, make_betas, to_scale, with_least_noise
+from diffurecsys.layers.adaptive_head import AdaptiveHead
+from diffurecsys.layers.encoder import Encoder, Positions
+from diffurecsys.layers.initialisation import draw_linear
+from diffurecsys.layers.segments import Segments
+from diffurecsys.layers.similarity import Similarity, asked_vectors, offered_vectors
+from diffurecsys.layers.step_embedding import StepEmbedding
+from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.losses.marginal import marginal_cross_entropy
+from diffurecsys.models.base import Capabilities, Family, VectorRanker
+from diffurecsys.models.reverse import ReverseConfig, walk_back
+
+Rounding = Literal["none", "expected"]
+
+
+@dataclass(frozen=True)
+class PositionDiffusionConfig(ReverseConfig):
+    """Encoder, head and diffusion; the head sees δ · (x_s + d_s), and `delta` 0 is the control.
+
+    Attributes:
+        width: embedding and hidden size d.
+        blocks: Transformer blocks of the encoder.
+        heads: attention heads; divides `width`.
+        inner: hidden units of all feed-forwards, in multiples of `width`.
+        head_blocks: layers of the head.
+        dropout: on embeddings, inside the blocks and the head.
+        max_length: longest history; at least `preprocessing.max_length`.
+        positions: of the encoder, see `Encoder`.
+        embedding_std: standard deviation of the initial item embeddings.
+        similarity: scores are inner products (`dot`) or cosines divided by `temperature`.
+        temperature: of `cosine`.
+        least_noise: noise variance that even the first step exceeds, in [0, 1).
+        input_scaled: the head sees √ᾱ_s x_s, the best linear guess of a target of unit size, in place of x_s: where
+            there is nothing but noise it sees nothing.
+        noise_power: a step is drawn in training in proportion to (1 - ᾱ_s)^power; 0 draws uniformly.
+        marginal_samples: M; the loss is -log of the target's mean probability over M draws of noise at one step.
+        rounding: x̂_0 on the way back is what the head says (`none`) or the embedding that it expects, the mean over the
+            catalogue under its softmax (`expected`; costs a product with the catalogue each step).
+    """
+
+    width: int = 64
+    blocks: int = 2
+    heads: int = 2
+    inner: int = 4
+    head_blocks: int = 2
+    dropout: float = 0.3
+    max_length: int = 50
+    positions: Positions = "relative"
+    embedding_std: float = 0.02
+    similarity: Similarity = "cosine"
+    temperature: float = 0.06
+    least_noise: float = 0.0
+    input_scaled: bool = False
+    noise_power: float = 0.0
+    marginal_samples: int = 1
+    rounding: Rounding = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            ValueError: naming the parameter, its value and what is allowed.
+        """
+        super().__post_init__()
+        at_least(self, 1, "width", "blocks", "heads", "inner", "head_blocks", "max_length", "marginal_samples")
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width must be even and a multiple of heads, got width {self.width}, heads {self.heads}")
+        within(self, 0, 1, "dropout", "least_noise")
+        positive(self, "embedding_std", "temperature")
+        at_least(self, 0, "noise_power")
+        one_of(self, get_args(Positions), "positions")
+        one_of(self, get_args(Similarity), "similarity")
+        one_of(self, get_args(Rounding), "rounding")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Attention is causal, so every position may be asked; without noised target there is nothing to reverse."""
+        noised = self.delta > 0
+        steps = self.diffusion_steps if noised else 0
+        return Capabilities(schemes=("window", "prefix"), vectors=True, samples=noised, steps=steps)
+
+
+class PositionDiffusion(VectorRanker):
+    """Item embeddings, a causal encoder, a head that denoises, and scores against the embeddings."""
+
+    config: PositionDiffusionConfig
+    step_weight: Tensor
+
+    def __init__(self, config: PositionDiffusionConfig, n_items: int) -> None:
+        super().__init__(config, n_items)
+        width, inner = config.width, config.inner * config.width
+        self.embedding = nn.Embedding(n_items, width)
+        self.encoder = Encoder(
+            width=width,
+            blocks=config.blocks,
+            heads=config.heads,
+            inner=inner,
+            dropout=config.dropout,
+            causal=True,
+            positions=config.positions,
+            max_length=config.max_length,
+        )
+        self.head = AdaptiveHead(width=width, blocks=config.head_blocks, inner=inner, dropout=config.dropout)
+        self.step_embedding = StepEmbedding(width, config.diffusion_steps)
+        betas = make_betas(config.schedule, config.diffusion_steps)
+        self.process = GaussianDiffusion(with_least_noise(betas, config.least_noise))
+        step_weight = (1 - self.process.alpha_bar).pow(config.noise_power).float()
+        self.register_buffer("step_weight", step_weight, persistent=False)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw every weight from `generator` (on the host): encoder, head, steps, and N(0, `embedding_std`) items."""
+        self.encoder.initialise(generator)
+        self.head.initialise(generator)
+        draw_linear(self.step_embedding, generator)
+        nn.init.normal_(self.embedding.weight, std=self.config.embedding_std, generator=generator)
+
+    def observe(self, data: StudyData) -> None:
+        """Check that histories are not too long."""
+        self.encoder.refuse_longer(data.split.max_length)
+
+    def loss(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
+        """Cross-entropy of each asked position's target over the whole catalogue, at a step of its own."""
+        condition = self._encode(batch, generator, last_only=not batch.everywhere)
+        prepared, noised, draws = self.head.prepare(condition), None, 1
+        if self.config.delta > 0:
+            draws = self.config.marginal_samples
+            # noises of one step: among several, the least noisy would decide the mean
+            step = torch.multinomial(self.step_weight, len(condition), replacement=True, generator=generator)
+            step, x_0 = step.repeat(draws), self._diffused(self.embedding(batch.targets)).repeat(draws, 1)
+            noise = torch.randn(x_0.shape, generator=generator, device=x_0.device)
+            noised = self._noised(self.process.diffuse(x_0, step, noise), step)
+            condition, prepared = condition.repeat(draws, 1), [part.repeat(draws, 1) for part in prepared]
+        x = self._compared(self.head(condition, noised, prepared, generator))
+        if draws == 1:
+            return catalogue_cross_entropy(x, self.items(), batch.targets)
+        return marginal_cross_entropy(x.unflatten(0, (draws, -1)), self.items(), batch.targets)
+
+    def users(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> Tensor:
+        """Say what follows by the reverse process, float32 `[batch, width]`: the head's last word.
+
+        Args:
+            batch: the histories, each encoded once.
+            generator: for the reverse process.
+            steps: how many of the T steps to walk; None is all of them.
+        """
+        condition = self._encode(batch, generator, last_only=True)
+        prepared = self.head.prepare(condition)
+        if self.config.delta == 0:
+            return self._compared(self.head(condition, None, prepared, generator)).float()
+        process, said = self.process.strided(steps or len(self.process)), condition
+
+        def noise() -> Tensor:
+            return torch.randn(condition.shape, generator=generator, device=condition.device)
+
+        def denoise(x_s: Tensor, step: int) -> Tensor:
+            nonlocal said
+            noised = self._noised(x_s, torch.full((1,), step, device=x_s.device))
+            said = self.head(condition, noised, prepared, generator).float()
+            return self._diffused(said) if self.config.rounding == "none" else self._expected(said)
+
+        walk_back(self.config.sampler, process, denoise, noise)
+        return self._compared(said)
+
+    def items(self) -> Tensor:
+        """Represent every item: the embeddings, of unit length if cosines are compared; `[n_items, width]`."""
+        return offered_vectors(self.embedding.weight, self.config.similarity)
+
+    def _encode(self, batch: PackedBatch, generator: torch.Generator, *, last_only: bool) -> Tensor:
+        x = self.embedding(batch.items) * math.sqrt(self.config.width)
+        encoded: Tensor = self.encoder(x, Segments.of(batch), generator, last_only=last_only)
+        return encoded
+
+    def _noised(self, x_s: Tensor, step: Tensor) -> Tensor:
+        """δ · (x_s + d_s), the former as the head is to see it."""
+        seen = self.process.signal[step, None] * x_s if self.config.input_scaled else x_s
+        noised: Tensor = self.config.delta * (seen + self.step_embedding(step))
+        return noised
+
+    def _diffused(self, x: Tensor) -> Tensor:
+        """Bring embeddings, or predictions of them, to the scale of the process."""
+        return to_scale(x, self.config.target_scale)
+
+    def _expected(self, said: Tensor) -> Tensor:
+        """Return the mean embedding under the softmax of the scores, `[batch, width]`."""
+        with torch.autocast(said.device.type, enabled=False):
+            weight = (self._compared(said) @ self.items().T).softmax(dim=1)
+            return weight @ self._diffused(self.embedding.weight)
+
+    def _compared(self, x: Tensor) -> Tensor:
+        return asked_vectors(x, self.config.similarity, self.config.temperature)
+
+
+FAMILY = Family("position_diffusion", PositionDiffusionConfig, PositionDiffusion)

@@ -1,0 +1,98 @@
+"""What made each stored dataset: a digest of the nodes, parameters and files behind it, kept beside the results.
+
+A dataset is up to date where its recorded digest equals the one that the present configuration and data would give. So
+a changed parameter, a replaced archive or another configuration of a ranker is noticed, however the files look.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from diffurecsys.files import atomic_path
+from diffurecsys.study import Cell
+
+INCONSEQUENTIAL = (
+    "params:download",
+    "params:run",
+    "cells_folder",
+    "imported_cells",
+    "reporting_folder",
+)  # change no result
+
+
+class Provenance:
+    """Digests of stored datasets, one small file each.
+
+    Args:
+        folder: where they lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def recorded(self, dataset: str) -> str | None:
+        """Return what was recorded when the dataset was saved; None where nothing was."""
+        path = self._folder / dataset
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+
+    def record(self, digests: Iterable[tuple[str, str]]) -> None:
+        """Record by what each dataset was made."""
+        for dataset, digest in digests:
+            if self.recorded(dataset) != digest:
+                with atomic_path(self._folder / dataset) as temporary:
+                    temporary.write_text(digest + "\n", encoding="utf-8")
+
+
+def expected_digests(pipeline: Pipeline, root: Callable[[str], str]) -> dict[str, str]:
+    """Return the digest of every output of a pipeline.
+
+    Args:
+        pipeline: all nodes, whether or not they are to run.
+        root: gives the digest of a parameter, or of a dataset that no node of the pipeline makes.
+    """
+    digests: dict[str, str] = {}
+    for node in pipeline.nodes:  # in order of dependence
+        inputs = {}
+        for name in node.inputs:
+            if name not in INCONSEQUENTIAL:
+                inputs[name] = digests[name] if name in digests else root(name)
+        for output in node.outputs:
+            digests[output] = _digest(_function(node), output, inputs)
+    return digests
+
+
+def describe_parameter(value: Any) -> str:  # noqa: ANN401 - any parameter
+    """Return a text that differs where a parameter's value would give other results."""
+    if isinstance(value, Cell):
+        return json.dumps([value.spec.name, value.identity("")])
+    return repr(value)
+
+
+def file_digest(path: Path) -> str:
+    """Digest a file; `absent` where there is none."""
+    if not path.is_file():
+        return "absent"
+    status = path.stat()
+    return _file_digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _function(node: Node) -> str:
+    return f"{node.func.__module__}.{node.func.__qualname__}"
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
