@@ -54,7 +54,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "maps": maps.create_pipeline(study),
         "reporting": reporting.create_pipeline(study),
     }
-    everything = sum(parts.values(), start=Pipeline([]))
+    everything = Pipeline(list(parts.values()))
     return {"__default__": everything, "train_eval": everything, **parts, "export": export.create_pipeline()}
 
 

@@ -99,7 +99,7 @@ class Cell:
         return f"{self.group}.seed_{self.seed}"
 
     def identity(self, data_fingerprint: str) -> str:
-        """Digest of everything that decides the cell's numbers: data, family and its version, configuration, seed.
+        """Digest of all that decides the cell's numbers: data, family, its version and its parts', configuration, seed.
 
         Neither the name nor the role counts, nor where and how often training was interrupted. Of the configuration
         what differs from the defaults counts, so that a new option leaves finished cells as they are; who changes a
@@ -108,7 +108,7 @@ class Cell:
         spec = self.spec
         parts = {
             "family": spec.family,
-            "version": find_family(spec.family).version,
+            **{name: value for name, value in self.description().items() if name in ("version", "parts")},
             "network": essential(spec.network),
             "training": essential(spec.training) if spec.trains else None,
             "seed": self.seed,

@@ -39,9 +39,9 @@ def create_pipeline(study: Study) -> Pipeline:
         "probe_from_last_item": probes.from_last_item,
         "probe_steps": probes.stepping,
     }
-    single = sum((_per_cell(name, cells) for name, cells in asked.items() if cells), start=Pipeline([]))
-    together = sum((_ensembles(cells) for cells in probes.repeated), start=Pipeline([]))
-    return single + together + _summary(probes)
+    single = [_per_cell(name, cells) for name, cells in asked.items() if cells]
+    together = [_ensembles(cells) for cells in probes.repeated]
+    return Pipeline([*single, *together, _summary(probes)])
 
 
 def _per_cell(name: str, cells: tuple[Cell, ...]) -> Pipeline:
