@@ -90,6 +90,13 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Proje
     return make
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """What a test draws from PyTorch's global stream is the same in every run."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
 @pytest.fixture
 def project(make_project: Callable[[], Project]) -> Project:
     """A fresh project."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection
 from typing import Any
 
+import torch
+
 
 def at_least(config: Any, least: float, *names: str) -> None:  # noqa: ANN401 - any dataclass
     """Refuse fields that are below `least` or no finite number; None is left alone.
@@ -53,3 +55,19 @@ def one_of(config: Any, known: Collection[str], *names: str) -> None:  # noqa: A
         value = getattr(config, name)
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def device(config: Any, *names: str) -> None:  # noqa: ANN401
+    """Refuse fields that are neither `auto` nor a device that PyTorch knows; whether it is here shows when it is used.
+
+    Raises:
+        ValueError: `device must be auto, cpu or cuda, got 'abc'`.
+    """
+    for name in names:
+        value = getattr(config, name)
+        try:
+            known = value == "auto" or torch.device(value).type in ("cpu", "cuda", "mps", "xpu")
+        except RuntimeError:
+            known = False
+        if not known:
+            raise ValueError(f"{name} must be auto, cpu or cuda, got {value!r}")

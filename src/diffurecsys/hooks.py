@@ -19,10 +19,10 @@ from kedro.pipeline.node import Node
 from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
+from diffurecsys.machine import git_revision
 from diffurecsys.parameters import Parameters, check_dataset_name
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
-from diffurecsys.tracking.hooks import git_revision
 
 ALL_THREADS = torch.get_num_threads()
 MADE_FROM = ".made_from"  # folder with digests, beside the cells
@@ -121,7 +121,7 @@ class StudyHooks:
 
 
 def outdated_outputs(pipeline: Pipeline, catalog: DataCatalog, changed: set[str]) -> set[str]:
-    """Return the outputs of nodes that lack an output, have a changed one, depend on such a node, or are `always` run."""
+    """Return the outputs of nodes that lack one, have a changed one, depend on such a node, or are `always` run."""
     outdated: set[str] = set()
     for node in pipeline.nodes:  # in order of dependence
         missing = any(name in changed or not catalog.exists(name) for name in node.outputs)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from diffurecsys.checks import at_least, one_of, within
+from diffurecsys.checks import at_least, device, one_of, within
 from diffurecsys.data.specs import DatasetSpec
 from diffurecsys.errors import UserError
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
@@ -95,6 +95,7 @@ class EvaluationParameters(Section):
         if not self.cutoffs or min(self.cutoffs) < 1 or len(set(self.cutoffs)) < len(self.cutoffs):
             raise ValueError(f"cutoffs must be positive numbers, each once, got {list(self.cutoffs)}")
         one_of(self, RANKINGS, "ranking")
+        device(self, "device")
         at_least(self, 1, "batch_size")
 
 
@@ -145,6 +146,7 @@ class ProbeParameters(Section):
     """How the inference of trained rankers is examined.
 
     Attributes:
+        rankers: which are examined; None: all that draw samples or walk reverse steps.
         users: test users drawn for it; None takes all.
         ensemble_sizes: numbers M of sampling seeds whose distributions are averaged; the largest are drawn.
         reverse_steps: numbers of steps of the reverse process; each ranker walks those that it has.
@@ -152,6 +154,7 @@ class ProbeParameters(Section):
         seed: draws the users and the noise.
     """
 
+    rankers: tuple[str, ...] | None = None
     users: int | None = 2000
     ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8, 16)
     reverse_steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
@@ -241,8 +244,7 @@ class StudyParameters(Section):
     Attributes:
         rankers: entries of `models`, in the order of the report.
         n_seeds: seeds of each ranker that trains.
-        references: every ranker is tested against these; none: every model against the models before it and against all
-            baselines.
+        references: every ranker is tested against these; none: all that train against each other and the others.
         sweeps: rankers trained again with other values of one parameter.
     """
 
@@ -299,21 +301,22 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     for name in raw:
         if name not in known:
             problems.append(_unknown(str(name), "", known))
-    parts = {
-        name: _typed(kind, raw.get(name), name, problems) for name, kind in SECTIONS.items()
-    }
+    parts = {name: _typed(kind, raw.get(name), name, problems) for name, kind in SECTIONS.items()}
     experiment = _plain(raw, "experiment", str, problems)
     threads = _plain(raw, "threads", int, problems, optional=True)
     if threads is not None and threads < 1:
         problems.append(f"threads: must be at least 1, got {threads}")
     study = _study(parts["study"], raw.get("models") or {}, problems)
-    maps = parts["maps"]
-    if study is not None and maps is not None:
-        problems += _unknown_rankers(maps.rankers or (), "maps.rankers", study.names)
+    if study is not None:
+        for name, field_name in (("probes", "probed"), ("maps", "mapped")):
+            section: Any = parts[name]
+            if section is not None:
+                problems += _unknown_rankers(section.rankers or (), f"{name}.rankers", study.names)
+                study = dataclasses.replace(study, **{field_name: section.rankers})
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}")
-    return Parameters(**{**parts, "study": study, "experiment": experiment, "threads": threads})  # type: ignore[arg-type]
+    return Parameters(**{**parts, "study": study, "experiment": experiment, "threads": threads})
 
 
 def check_dataset_name(shared: Mapping[str, Any]) -> None:

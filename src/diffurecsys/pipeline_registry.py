@@ -12,6 +12,7 @@ from kedro.utils import find_kedro_project
 from diffurecsys.parameters import validate_parameters
 from diffurecsys.pipelines import (
     cells,
+    export,
     groups,
     inference,
     ingestion,
@@ -54,7 +55,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "reporting": reporting.create_pipeline(study),
     }
     everything = sum(parts.values(), start=Pipeline([]))
-    return {"__default__": everything, "train_eval": everything, **parts}
+    return {"__default__": everything, "train_eval": everything, **parts, "export": export.create_pipeline()}
 
 
 def _configured_study() -> Study:

@@ -1,7 +1,7 @@
 """What made each stored dataset: a digest of the nodes, parameters and files behind it, kept beside the results.
 
-A dataset is up to date where its recorded digest equals the one that the present configuration and data would give. So a
-changed parameter, a replaced archive or another configuration of a ranker is noticed, however the files look.
+A dataset is up to date where its recorded digest equals the one that the present configuration and data would give. So
+a changed parameter, a replaced archive or another configuration of a ranker is noticed, however the files look.
 """
 
 from __future__ import annotations
@@ -17,9 +17,15 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from diffurecsys.files import atomic_path
-from diffurecsys.study import INCIDENTAL, Cell
+from diffurecsys.study import Cell
 
-INCONSEQUENTIAL = ("params:download", "params:run", "cells_folder", "reporting_folder")  # change no result
+INCONSEQUENTIAL = (
+    "params:download",
+    "params:run",
+    "cells_folder",
+    "imported_cells",
+    "reporting_folder",
+)  # change no result
 
 
 class Provenance:
@@ -66,12 +72,7 @@ def expected_digests(pipeline: Pipeline, root: Callable[[str], str]) -> dict[str
 def describe_parameter(value: Any) -> str:  # noqa: ANN401 - any parameter
     """Return a text that differs where a parameter's value would give other results."""
     if isinstance(value, Cell):
-        description = value.description()
-        training = description["training"]
-        if training is not None:
-            training = {name: kept for name, kept in training.items() if name not in INCIDENTAL}
-        description = {**description, "training": training, "name": value.spec.name, "seed": value.seed}
-        return json.dumps(description, sort_keys=True, default=str)
+        return json.dumps([value.spec.name, value.identity("")])
     return repr(value)
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from typing import Any, Literal, get_args
 
 from diffurecsys.models.base import RankerConfig
@@ -100,9 +101,20 @@ class Cell:
     def identity(self, data_fingerprint: str) -> str:
         """Digest of everything that decides the cell's numbers: data, family and its version, configuration, seed.
 
-        Neither the name nor the role counts, nor where and how often training was interrupted.
+        Neither the name nor the role counts, nor where and how often training was interrupted. Of the configuration
+        what differs from the defaults counts, so that a new option leaves finished cells as they are; who changes a
+        default raises the family's version.
         """
-        return cell_identity(self.description(), self.seed, data_fingerprint)
+        spec = self.spec
+        parts = {
+            "family": spec.family,
+            "version": find_family(spec.family).version,
+            "network": essential(spec.network),
+            "training": essential(spec.training) if spec.trains else None,
+            "seed": self.seed,
+            "data": data_fingerprint,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
         """Return the ranker's configuration as plain values; `parts` are versions of families that it holds."""
@@ -117,13 +129,11 @@ class Cell:
         }
 
 
-def cell_identity(description: Mapping[str, Any], seed: int, data_fingerprint: str) -> str:
-    """Digest a cell's `description`, its seed and its data."""
-    training = description["training"]
-    if training is not None:
-        training = {name: value for name, value in training.items() if name not in INCIDENTAL}
-    parts = {**description, "training": training, "seed": seed, "data": data_fingerprint}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+def essential(config: RankerConfig | TrainingConfig) -> dict[str, Any]:
+    """Return the settings that change numbers and are not the defaults, as plain values."""
+    values = dataclasses.asdict(config)
+    defaults = {part.name: part.default for part in dataclasses.fields(config)}
+    return {name: value for name, value in values.items() if name not in INCIDENTAL and value != defaults.get(name)}
 
 
 @dataclass(frozen=True)
@@ -160,9 +170,10 @@ class Study:
         specs: all rankers, in the order of the report.
         n_seeds: seeds of each ranker that trains; others have the single seed 0.
         seeds_of: seeds of single rankers, in place of `n_seeds`.
-        references: every ranker is tested against these; empty: all pairs of models, and models against baselines and
-            controls (all pairs of rankers where none is a model).
+        references: every ranker is tested against these; empty: all that train against each other and the others.
         sweeps: rankers trained again with other values of a parameter.
+        probed: rankers whose inference is examined, with those that sweeps make of them; None: all that can be.
+        mapped: rankers whose representations are drawn; None: all models that have vectors.
     """
 
     specs: tuple[RankerSpec, ...]
@@ -170,6 +181,8 @@ class Study:
     seeds_of: Mapping[str, int] = field(default_factory=dict)
     references: tuple[str, ...] = ()
     sweeps: Mapping[str, Sweep] = field(default_factory=dict)
+    probed: tuple[str, ...] | None = None
+    mapped: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse an empty or ambiguous grid.
@@ -186,13 +199,15 @@ class Study:
             raise ValueError(f"study.rankers must not repeat a name, got {names}")
         for name in self.references:
             if name not in names:
-                raise ValueError(f"study.references names {name!r}, which is none of study.rankers ({', '.join(names)})")
+                raise ValueError(
+                    f"study.references names {name!r}, which is none of study.rankers ({', '.join(names)})"
+                )
         for name, sweep in self.sweeps.items():
             if sweep.n_seeds < 0:
                 raise ValueError(f"study.sweeps.{name}.n_seeds must not be negative, got {sweep.n_seeds}")
             if len(set(sweep.values)) < len(sweep.values):
                 raise ValueError(f"study.sweeps.{name}.values must not repeat a value, got {list(sweep.values)}")
-            for spec, varies in self._variants(name):
+            for _, varies in self._variants(name):
                 base = self.spec(varies.base)
                 part, _, key = varies.parameter.partition(".")
                 if getattr(getattr(base, part), key) == varies.value:
@@ -257,6 +272,15 @@ class Study:
         """All cells of a ranker, one of a sweep included."""
         return tuple(cell for cell in self.cells if cell.spec.name == ranker)
 
+    def probes(self, cell: Cell) -> bool:
+        """Whether the inference of the cell's ranker is to be examined, as far as it can be."""
+        return self.probed is None or (cell.varies.base if cell.varies else cell.spec.name) in self.probed
+
+    def maps(self, spec: RankerSpec) -> bool:
+        """Whether the ranker's representations are to be drawn."""
+        able = spec.network.capabilities.vectors
+        return able and (spec.role == "model" if self.mapped is None else spec.name in self.mapped)
+
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Which rankers are tested against which: (ranker, reference)."""
@@ -269,10 +293,11 @@ class Study:
                         seen.add((name, reference))
                         pairs.append((name, reference))
             return tuple(pairs)
-        models = self.with_role("model") or self.names
-        others = [name for name in self.names if name not in models]
-        between = [(model, models[i]) for j, model in enumerate(models) for i in range(j)]
-        return tuple(between + [(model, other) for model in models for other in others])
+        trained = [spec.name for spec in self.specs if spec.trains]
+        counted = [name for name in self.names if name not in trained]
+        between = [(name, trained[i]) for j, name in enumerate(trained) for i in range(j)]
+        against = [(name, other) for name in trained for other in counted]
+        return tuple(between + against) or tuple(combinations(reversed(counted), 2))
 
 
 def variant_name(ranker: str, parameter: str, value: Any) -> str:  # noqa: ANN401 - any parameter's value

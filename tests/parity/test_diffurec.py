@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from diffurecsys.data.packing import pack_histories
 from diffurecsys.diffusion import sample_ddpm
-from diffurecsys.models import DiffusionRecommender, ModelConfig, build_model
-from diffurecsys.models.recommender import scale_noised_target
 from diffurecsys.layers.segments import Segments
+from diffurecsys.models import build_ranker
+from diffurecsys.models.families.diffurec import DiffuRec, DiffuRecConfig, scale_noised_target
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 Recorded = dict[str, torch.Tensor]
@@ -25,9 +25,9 @@ def recorded() -> Recorded:
 
 
 @pytest.fixture(scope="module")
-def model(recorded: Recorded) -> DiffusionRecommender:
-    config = ModelConfig(width=32, heads=4, blocks=2, diffusion_steps=32, reverse_variance="beta")
-    model = build_model("diffurec", n_items=41, config=config)
+def model(recorded: Recorded) -> DiffuRec:
+    config = DiffuRecConfig(width=32, heads=4, blocks=2, diffusion_steps=32, reverse_variance="beta")
+    model = build_ranker("diffurec", config, n_items=41)
     model.load_state_dict(translate(recorded))
     return model.eval()
 
@@ -41,7 +41,7 @@ def translate(recorded: Recorded) -> Recorded:
     """Rename the published state dict's entries as ours; query, key and value become one matrix."""
     published = {name.removeprefix("w."): value for name, value in recorded.items() if name.startswith("w.")}
     core = "diffu.xstart_model."
-    renamed = {"items.weight": published["item_embeddings.weight"]}
+    renamed = {"embedding.weight": published["item_embeddings.weight"]}
     for kind in ("weight", "bias"):
         renamed[f"history_norm.{kind}"] = published[f"LayerNorm.{kind}"]
         renamed[f"denoiser.output_norm.{kind}"] = published[f"{core}norm_diffu_rep.{kind}"]
@@ -60,14 +60,14 @@ def translate(recorded: Recorded) -> Recorded:
     return renamed
 
 
-def noised_target(model: DiffusionRecommender, x: torch.Tensor, step: torch.Tensor, weight: torch.Tensor, segments):
+def noised_target(model: DiffuRec, x: torch.Tensor, step: torch.Tensor, weight: torch.Tensor, segments):
     return scale_noised_target(weight.flatten(0, 1), x + model.step_embedding(step), segments)
 
 
 def test_history_and_forward_process(model, recorded):
     history = model.embed_history(recorded["seq"].flatten(), None)
     torch.testing.assert_close(history, recorded["hist_emb"].flatten(0, 1), **TOLERANCE)
-    x_t = model.process.diffuse(model.items(recorded["target"]), recorded["t"], recorded["eps"])
+    x_t = model.process.diffuse(model.embedding(recorded["target"]), recorded["t"], recorded["eps"])
     torch.testing.assert_close(x_t, recorded["x_t"], **TOLERANCE)
 
 
@@ -78,7 +78,7 @@ def test_one_denoiser_call(model, recorded, segments):
     torch.testing.assert_close(everywhere, recorded["rep"].flatten(0, 1), **TOLERANCE)
     x_0 = model.denoiser(history, noised, segments, None)
     torch.testing.assert_close(x_0, recorded["x0_hat"], **TOLERANCE)
-    scores = x_0 @ model.items.weight.T
+    scores = x_0 @ model.embedding.weight.T
     torch.testing.assert_close(scores, recorded["scores"], **TOLERANCE)
     loss = F.cross_entropy(scores, recorded["target"])
     assert loss.item() == pytest.approx(float(recorded["ce"]), abs=1e-5)
@@ -95,5 +95,5 @@ def test_whole_reverse_loop(model, recorded, segments):
 
     x_0 = sample_ddpm(model.process, denoise, recorded["rev_xT"], lambda: next(noises))
     torch.testing.assert_close(x_0, recorded["rev_x0"], **TOLERANCE)
-    torch.testing.assert_close(x_0 @ model.items.weight.T, recorded["rev_scores"], **TOLERANCE)
+    torch.testing.assert_close(x_0 @ model.embedding.weight.T, recorded["rev_scores"], **TOLERANCE)
     assert next(weights, None) is None

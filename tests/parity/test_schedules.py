@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffurecsys.diffusion import SCHEDULES, GaussianDiffusion, make_betas
-from diffurecsys.models.layers import sinusoidal
+from diffurecsys.layers.step_embedding import sinusoidal
 
 RECORDED_NAMES = {
     "linear": "linear",

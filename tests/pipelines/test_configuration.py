@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from kedro.io import MemoryDataset
 
+from diffurecsys.datasets import AtomicSave, PathDataset
+from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.parameters import (
     DownloadParameters,
     EvaluationParameters,
-    ModelParameters,
     ParameterError,
     PreprocessingParameters,
-    TrainingParameters,
     validate_parameters,
 )
-from diffurecsys.datasets import AtomicSave, PathDataset
+from diffurecsys.training import TrainingConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 EXPERIMENTS = sorted(
@@ -41,20 +41,27 @@ def test_the_experiments_are_those_of_the_study():
 @pytest.mark.parametrize("env", EXPERIMENTS)
 def test_an_experiments_parameters_are_valid_and_its_results_its_own(env, shared_project):
     parameters = validate_parameters(_raw_parameters(shared_project, env))
-    assert len(parameters.study.models) == 3
+    assert len(parameters.study.names) >= 3
     counts = shared_project.catalog(env).get("counts")
     assert f"/{env}/" in str(counts._filepath)
 
 
 @pytest.mark.parametrize("env", ["beauty", "toys", "ml-1m"])
-def test_the_papers_experiments_run_with_the_defaults_of_the_code(env, shared_project):
+def test_the_papers_models_run_with_the_defaults_of_the_code(env, shared_project):
     parameters = validate_parameters(_raw_parameters(shared_project, env))
     assert parameters.download == DownloadParameters()
     assert parameters.preprocessing == PreprocessingParameters()
-    assert parameters.model == ModelParameters()
-    assert parameters.training == TrainingParameters()
     assert parameters.evaluation == EvaluationParameters()
     assert parameters.study.n_seeds == 5
+    expected = {
+        "diffurec": DiffuRecConfig(),
+        "cross_attention": DiffuRecConfig(conditioning="cross"),
+        "diffurecsys": DiffuRecConfig(conditioning="cross", offset_noise=True),
+    }
+    for name, network in expected.items():
+        spec = parameters.study.spec(name)
+        assert spec.network == network
+        assert spec.training == TrainingConfig()
 
 
 def test_without_an_experiment_the_sample_runs(shared_project):
@@ -64,23 +71,66 @@ def test_without_an_experiment_the_sample_runs(shared_project):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"training": {"epoch": 3}}, r"training\.epoch: no such parameter; did you mean training\.epochs\?"),
-        ({"trainig": {"epochs": 3}}, r"trainig: no such parameter; did you mean training\?"),
-        ({"model": {"width": "wide"}}, r"model\.width: .*integer.* \(got 'wide'\)"),
-        ({"model": {"width": 30, "heads": 4}}, r"model\.width must be even and a multiple of model\.heads"),
-        ({"study": {"models": ["difurec"]}}, r"study\.models names 'difurec', which is none of diffurec, "),
-        ({"study": {"models": ["diffurec"], "baselines": []}}, r"study\.models and study\.baselines name one ranker"),
+        (
+            {"models": {"sasrec": {"network": {"widht": 3}}}},
+            r"models\.sasrec\.network\.widht: no such parameter; did you mean models\.sasrec\.network\.width\?",
+        ),
+        (
+            {"models": {"sasrec": {"training": {"epoch": 3}}}},
+            r"models\.sasrec\.training\.epoch: no such parameter; did you mean models\.sasrec\.training\.epochs\?",
+        ),
+        ({"models": {"sasrec": {"netwrk": {}}}}, r"models\.sasrec\.netwrk: .* did you mean models\.sasrec\.network\?"),
+        (
+            {"models": {"sasrec": {"family": "sasrek"}}},
+            r"models\.sasrec\.family: no family 'sasrek'; did you mean sasrec",
+        ),
+        ({"models": {"sasrec": {"role": "modell"}}}, r"models\.sasrec\.role: .*'model', 'baseline' or 'control'"),
+        ({"trainig": {"epochs": 3}}, r"trainig: no such parameter"),
+        ({"preprocesing": {"user_k": 3}}, r"preprocesing: no such parameter; did you mean preprocessing\?"),
+        (
+            {"models": {"diffurec": {"network": {"width": "wide"}}}},
+            r"models\.diffurec\.network\.width: .*\(got 'wide'\)",
+        ),
+        (
+            {"models": {"diffurec": {"network": {"width": 30, "heads": 4}}}},
+            r"models\.diffurec\.network\.width must be even and a multiple of heads",
+        ),
+        (
+            {"models": {"diffurec": {"training": {"scheme": "window"}}}},
+            r"models\.diffurec\.training\.scheme: diffurec cannot learn under 'window'; choose from prefix",
+        ),
+        (
+            {"models": {"sasrec": {"training": {"learning_rate": float("nan")}}}},
+            r"models\.sasrec\.training\.learning_rate must be positive, got nan",
+        ),
+        (
+            {"study": {"rankers": ["difurec", "sasrec"]}},
+            r"study\.rankers: no ranker 'difurec'; did you mean diffurec\?",
+        ),
+        ({"study": {"rankers": ["diffurec"]}}, r"study\.rankers names 1 ranker\(s\): a study compares at least two"),
         ({"study": {"n_seeds": 0}}, r"study\.n_seeds must be at least 1, got 0"),
-        ({"study": {"sweep": {"models": ["difurec"]}}}, r"study\.sweep\.models names 'difurec', which is none of"),
-        ({"study": {"sweep": {"deltas": [-1]}}}, r"study\.sweep\.deltas must not be negative"),
-        ({"study": {"sweep": {"deltas": [0, 0.001]}}}, r"study\.sweep\.deltas must not hold model\.delta \(0\.001\)"),
-        ({"study": {"sweep": {"delta": [1]}}}, r"study\.sweep\.delta: no such parameter"),
+        ({"study": {"references": ["bsarec"]}}, r"study\.references names 'bsarec', which is none of study\.rankers"),
+        (
+            {"study": {"sweeps": {"delta": {"rankers": ["difurec"]}}}},
+            r"study\.sweeps\.delta\.rankers: no ranker 'difurec'; did you mean diffurec\?",
+        ),
+        ({"study": {"sweeps": {"delta": {"values": [-1]}}}}, r"study\.sweeps\.delta: delta must be at least 0, got -1"),
+        ({"study": {"sweeps": {"delta": {"values": [0, 0.001]}}}}, r"must not hold 0\.001: diffurec has it anyway"),
+        ({"study": {"sweeps": {"delta": {"parameter": "network.detla"}}}}, r"no parameter 'network\.detla'"),
+        (
+            {"study": {"sweeps": {"delta": {"value": [1]}}}},
+            r"study\.sweeps\.delta\.value: no such parameter; did you mean",
+        ),
         ({"probes": {"ensemble_sizes": [2]}}, r"probes\.ensemble_sizes must hold 1 and something larger"),
-        ({"probes": {"reverse_steps": [64]}}, r"probes\.reverse_steps must not exceed model\.diffusion_steps \(32\)"),
-        ({"groups": {"head_share": 1.5}}, r"groups\.head_share: .*less than 1"),
-        ({"significance": {"confidence": 95}}, r"significance\.confidence: .*less than 1"),
+        ({"groups": {"head_share": 1.5}}, r"groups\.head_share must lie in"),
+        ({"significance": {"confidence": 95}}, r"significance\.confidence must lie in"),
+        ({"significance": {"seed": -1}}, r"significance\.seed must be at least 0, got -1"),
         ({"evaluation": {"cutoffs": [0]}}, r"evaluation\.cutoffs must be positive"),
+        ({"evaluation": {"device": "abc"}}, r"evaluation\.device must be auto, cpu or cuda, got 'abc'"),
+        ({"preprocessing": {"max_length": 0}}, r"preprocessing\.max_length must be at least 1, got 0"),
         ({"preprocessing": {"on_mismatch": "ignore"}}, r"preprocessing\.on_mismatch: .*'error' or 'warn'"),
+        ({"maps": {"rankers": ["sasrek"]}}, r"maps\.rankers: no ranker 'sasrek'; did you mean sasrec\?"),
+        ({"threads": 0}, r"threads: must be at least 1, got 0"),
     ],
 )
 def test_a_wrong_parameter_is_named(params, message, shared_project):

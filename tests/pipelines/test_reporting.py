@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from diffurecsys.pipelines.reporting.nodes import summarise_experiments
+from diffurecsys.pipelines.reporting.nodes import close_study, summarise_experiments
 
 
 def record(experiment, mean):
@@ -12,8 +12,8 @@ def record(experiment, mean):
     return {
         "experiment": experiment,
         "dataset": "data",
-        "setup": {"Seeds a model": "5"},
-        "verdicts": [f"{experiment} was judged."],
+        "setup": {"Seeds": "5"},
+        "answer": [f"{experiment} was judged."],
         "warnings": [],
         "lines": [line],
     }
@@ -39,3 +39,14 @@ def test_the_newest_record_of_every_experiment_is_summed_up(tmp_path):
     assert "0.9999" not in markdown
     assert 'href="other/report.html/2/report.html"' in html
     assert markdown.index("## mine") < markdown.index("## other")
+
+
+def test_the_last_words_are_the_answer_and_the_newest_report(tmp_path, caplog):
+    for version in ("1", "2"):
+        page = tmp_path / "mine/report.html" / version / "report.html"
+        page.parent.mkdir(parents=True)
+        page.touch()
+    caplog.set_level("INFO")
+    text = close_study(tmp_path, record("mine", "0.3333"), "")
+    assert text == f"mine was judged.\nThe report: {tmp_path}/mine/report.html/2/report.html\n"
+    assert [message.message for message in caplog.records] == text.splitlines()

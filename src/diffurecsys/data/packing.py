@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +37,11 @@ class PackedBatch:
     def max_length(self) -> int:
         """Length of the longest history."""
         return self.lengths[-1]
+
+    def to(self, device: torch.device | str) -> PackedBatch:
+        """Return the batch with its arrays on `device`."""
+        arrays = {name: getattr(self, name).to(device) for name in ("items", "offsets", "targets")}
+        return replace(self, **arrays)
 
 
 class Packer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -11,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffurecsys.data.store import SequenceStore
-from diffurecsys.evaluation.ranks import Ranks
 from diffurecsys.evaluation.significance.comparison import compare_models
 from diffurecsys.evaluation.significance.holm import holm
 from diffurecsys.evaluation.significance.intervals import mean_interval
@@ -56,28 +56,28 @@ def head_items(popularity: IntArray, share: float) -> NDArray[np.bool_]:
 
 
 def make_groups(
-    ranks: Ranks,
+    targets: IntArray,
+    lengths: IntArray,
     popularity: IntArray,
     training_popularity: IntArray,
-    lengths: IntArray,
     *,
     head_share: float = 0.2,
     quantiles: Sequence[float] = (0.2, 0.4, 0.6, 0.8),
 ) -> tuple[Group, ...]:
-    """Divide the users of `ranks`; groups without users are left out.
+    """Divide users; groups without any are left out.
 
     Args:
-        ranks: one row a user.
+        targets: int64 `[users]`, the item to be found for each.
+        lengths: int64 `[users]`, items of their whole histories, however many a ranker saw of them.
         popularity: int64 `[n_items]`, decides what is head and what is long tail.
         training_popularity: int64 `[n_items]`, interactions in the training part.
-        lengths: int64 `[users]`, items of the users' whole histories, however many the ranker saw of them.
         head_share: share of the catalogue that is the head.
         quantiles: of the users' history lengths, upper borders of all groups of length but the last. Many users share
             a length, so the groups differ in size.
     """
     head = head_items(popularity, head_share)
-    in_head = head[ranks.target]
-    seen = training_popularity[ranks.target] > 0
+    in_head = head[targets]
+    seen = training_popularity[targets] > 0
     least = int(popularity[head].min())
     groups = [
         Group(
@@ -149,7 +149,8 @@ def compare_in_groups(
 
 
 def _restrict(model: ModelScores, group: Group, metrics: Sequence[str]) -> ModelScores:
-    return ModelScores(model.model, model.seeds, {name: model.values[name][:, group.members] for name in metrics})
+    few = model.subset(group.members)
+    return dataclasses.replace(few, values={name: few.values[name] for name in metrics})
 
 
 def _length_groups(lengths: IntArray, quantiles: Sequence[float]) -> list[Group]:

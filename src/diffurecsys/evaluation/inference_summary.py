@@ -1,40 +1,47 @@
-"""What the probes of a model's seeds amount to: tables with intervals over users and training seeds."""
+"""What the probes of a ranker's seeds amount to: tables with intervals over users and training seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from diffurecsys.columns import MODEL, SEED
 from diffurecsys.evaluation import beyond_accuracy
 from diffurecsys.evaluation.groups import SMALLEST, Group
 from diffurecsys.evaluation.inference import (
+    ALGORITHM_3,
     ENSEMBLE,
     KIND,
     LEVEL,
+    MEMBER,
     SAMPLE,
     STEPS,
     TRAINING_SEEDS,
-    ranks_at,
+    places_at,
     recommended_items,
 )
-from diffurecsys.evaluation.leaderboard import METRIC, MODEL, SEED
+from diffurecsys.evaluation.leaderboard import METRIC
 from diffurecsys.evaluation.metrics import CUTOFF_METRICS, FloatArray
 from diffurecsys.evaluation.significance.comparison import REFERENCE, compare_models
 from diffurecsys.evaluation.significance.intervals import mean_interval
 from diffurecsys.evaluation.significance.scores import ModelScores
 from diffurecsys.evaluation.significance.variance import variance_components
 
-ALL = "all"  # the group of all users
+ALL_USERS = "all"  # the group of all users
 AVERAGED = "ensemble averaged over training seeds"
+BY_SEED = (STEPS, ENSEMBLE, ALGORITHM_3)  # kinds that every training seed has
+
+IntArray = NDArray[np.int64]
+Level = tuple[str, int]  # kind and level
 
 
 def summarise_inference(
     probed: Sequence[pd.DataFrame],
-    training_ensembles: pd.DataFrame,
+    together: pd.DataFrame | None,
     groups: Sequence[Group],
     cutoffs: Sequence[int],
     confidence: float = 0.95,
@@ -43,38 +50,31 @@ def summarise_inference(
 
     Args:
         probed: `probed_ranks_table` of each training seed.
-        training_ensembles: the one of the ensembles over training seeds.
+        together: the one of single training seeds and their ensembles; None with one seed.
         groups: of the probed users, in the tables' order.
         cutoffs: of the metrics.
         confidence: of the intervals.
 
     Returns:
-        kind, level, group, metric, mean, low, high, n_users, n_seeds. An ensemble over training seeds is one system,
-        so its interval knows users alone.
+        kind, level, group, metric, mean, low, high, n_users, n_seeds. One training seed stands for the mean of single
+        ones; an ensemble of them is one system, so its interval knows users alone.
     """
-    stacked = [(kind, _by_level(probed, kind)) for kind in (ENSEMBLE, STEPS)]
-    stacked.append((TRAINING_SEEDS, _by_level([training_ensembles], TRAINING_SEEDS)))
+    levels: dict[Level, IntArray] = _by_seed(probed)
+    if together is not None:
+        levels[TRAINING_SEEDS, 1] = _members(together)
+        levels.update(_ensembles(together))
     rows = []
-    for kind, levels in stacked:
-        for level, ranks in levels.items():
-            for metric, values in metric_values(ranks, cutoffs).items():
-                for name, members in _with_all(groups, ranks.shape[-1]):
-                    interval = mean_interval(values[:, members], confidence)
-                    rows.append(
-                        {
-                            KIND: kind,
-                            LEVEL: level,
-                            "group": name,
-                            METRIC: metric,
-                            **asdict(interval),
-                        }
-                    )
+    for (kind, level), places in levels.items():
+        for metric, values in metric_values(places, cutoffs).items():
+            for name, members in _with_all(groups, values.shape[-1]):
+                interval = mean_interval(values[:, members], confidence)
+                rows.append({KIND: kind, LEVEL: level, "group": name, METRIC: metric, **asdict(interval)})
     return pd.DataFrame(rows)
 
 
 def compare_levels(
     probed: Sequence[pd.DataFrame],
-    training_ensembles: pd.DataFrame,
+    together: pd.DataFrame | None,
     cutoffs: Sequence[int],
     *,
     n_resamples: int,
@@ -85,46 +85,48 @@ def compare_levels(
 
     Args:
         probed: `probed_ranks_table` of each training seed.
-        training_ensembles: the one of the ensembles over training seeds.
+        together: the one of single training seeds and their ensembles; None with one seed.
         cutoffs: of the metrics.
         n_resamples: draws of the tests.
         confidence: of the intervals.
         seed: of the draws.
 
     Returns:
-        The columns of `compare_models` less the models' names, and kind, level, reference_kind, reference_level: every
-        number of steps or ensemble size against the smallest, and ensembles over training seeds against those over as
-        many sampling seeds, averaged over the trained models: with one ensemble to compare, only users count there.
-        Holm's correction is over the model's whole table.
+        The columns of `compare_models` less the rankers' names, and kind, level, reference_kind, reference_level: every
+        number of steps or samples against the smallest; Algorithm 3 against the mean of as many reverse processes; an
+        ensemble of training seeds against the mean of its single members, and against the mean of as many reverse
+        processes, both averaged over trained models: with one ensemble to compare, only users count there. Holm's
+        correction is over the ranker's whole table.
     """
-    levels = {
-        **{(kind, level): ranks for kind in (STEPS, ENSEMBLE) for level, ranks in _by_level(probed, kind).items()},
-        **{(TRAINING_SEEDS, level): ranks for level, ranks in _by_level([training_ensembles], TRAINING_SEEDS).items()},
-    }
-    names = {key: f"{key[0]} {key[1]}" for key in levels}
+    levels = _by_seed(probed)
     smallest = {kind: min(level for other, level in levels if other == kind) for kind, _ in levels}
-    pairs = [((kind, level), (kind, smallest[kind])) for kind, level in levels if level > smallest[kind]]
-    scores = [
-        ModelScores(names[key], tuple(range(len(ranks))), metric_values(ranks, cutoffs))
-        for key, ranks in levels.items()
+    pairs: list[tuple[Level, Level]] = [
+        ((kind, level), (kind, smallest[kind])) for kind, level in levels if level > smallest[kind]
     ]
-    for kind, level in [key for key in levels if key[0] == TRAINING_SEEDS and (ENSEMBLE, key[1]) in levels]:
-        by_seed = metric_values(levels[ENSEMBLE, level], cutoffs)
-        averaged = {metric: values.mean(axis=0, keepdims=True) for metric, values in by_seed.items()}
-        names[AVERAGED, level] = f"{AVERAGED} {level}"
-        scores.append(ModelScores(names[AVERAGED, level], (0,), averaged))
-        pairs.append(((kind, level), (AVERAGED, level)))
+    pairs += [((kind, level), (ENSEMBLE, level)) for kind, level in levels if kind == ALGORITHM_3]
+    scores = {key: _scores(key, metric_values(places, cutoffs)) for key, places in levels.items()}
+    if together is not None:
+        single = metric_values(_members(together), cutoffs)
+        for key, places in _ensembles(together).items():
+            size = key[1]
+            scores[key] = _scores(key, metric_values(places, cutoffs))
+            references = {(MEMBER, size): {metric: values[:size] for metric, values in single.items()}}
+            if (ENSEMBLE, size) in levels:
+                references[AVERAGED, size] = metric_values(levels[ENSEMBLE, size], cutoffs)
+            for reference, values in references.items():
+                scores[reference] = _scores(reference, {name: part.mean(axis=0)[None] for name, part in values.items()})
+                pairs.append((key, reference))
     table = compare_models(
-        scores,
-        pairs=[(names[one], names[other]) for one, other in pairs],
+        list(scores.values()),
+        pairs=[(_name(one), _name(other)) for one, other in pairs],
         n_resamples=n_resamples,
         confidence=confidence,
         seed=seed,
     )
-    for position, (column, name) in enumerate(((MODEL, ""), (REFERENCE, "reference_"))):
+    for position, (column, prefix) in enumerate(((MODEL, ""), (REFERENCE, "reference_"))):
         parts = table[column].str.rsplit(" ", n=1, expand=True)
-        table.insert(2 * position, f"{name}{KIND}", parts[0].replace(AVERAGED, ENSEMBLE))
-        table.insert(2 * position + 1, f"{name}{LEVEL}", parts[1].astype("int64"))
+        table.insert(2 * position, f"{prefix}{KIND}", parts[0].replace(AVERAGED, ENSEMBLE))
+        table.insert(2 * position + 1, f"{prefix}{LEVEL}", parts[1].astype("int64"))
     return table.drop(columns=[MODEL, REFERENCE])
 
 
@@ -153,9 +155,7 @@ def sampling_spread(recommended: Sequence[pd.DataFrame], confidence: float = 0.9
     return pd.DataFrame(rows)
 
 
-def measure_beyond_accuracy(
-    recommended: Sequence[pd.DataFrame], training_popularity: NDArray[np.int64]
-) -> pd.DataFrame:
+def measure_beyond_accuracy(recommended: Sequence[pd.DataFrame], training_popularity: IntArray) -> pd.DataFrame:
     """Measure coverage, concentration and popularity of each training seed's first sample.
 
     Args:
@@ -184,29 +184,56 @@ def measure_beyond_accuracy(
 
 def decompose_variance(probed: Sequence[pd.DataFrame], cutoffs: Sequence[int]) -> pd.DataFrame:
     """Split every metric's variance into users, training seeds and sampling seeds: METRIC and the components' rows."""
-    by_number = _by_level(probed, SAMPLE)
-    ranks = np.stack(list(by_number.values()), axis=1)  # (training seeds, samples, users)
+    by_seed = [np.stack(list(places_at(table, SAMPLE).values()), axis=1) for table in probed]
+    places = np.stack(by_seed, axis=1)  # (2, training seeds, samples, users)
     tables = []
-    for metric, values in metric_values(ranks, cutoffs).items():
+    for metric, values in metric_values(places, cutoffs).items():
         table = variance_components(values).table()
         table.insert(0, METRIC, metric)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
-def metric_values(ranks: FloatArray, cutoffs: Sequence[int]) -> dict[str, FloatArray]:
-    """Return HR and NDCG at every cutoff for ranks of any shape."""
-    return {f"{name}@{cutoff}": metric(ranks, cutoff) for name, metric in CUTOFF_METRICS.items() for cutoff in cutoffs}
+def metric_values(places: IntArray, cutoffs: Sequence[int]) -> dict[str, FloatArray]:
+    """Return HR and NDCG at every cutoff for places `[2, …]`, of the shape behind it."""
+    greater, tied = places
+    return {
+        f"{name}@{cutoff}": metric(greater, tied, cutoff)
+        for name, metric in CUTOFF_METRICS.items()
+        for cutoff in cutoffs
+    }
 
 
-def _by_level(tables: Sequence[pd.DataFrame], kind: str) -> dict[int, FloatArray]:
-    """Stack the seeds' ranks, float64 `[seeds, users]`, by level."""
-    by_seed = [ranks_at(table, kind) for table in tables]
-    return {level: np.stack([ranks[level] for ranks in by_seed]) for level in by_seed[0]}
+def _by_seed(tables: Sequence[pd.DataFrame]) -> dict[Level, IntArray]:
+    """Stack the training seeds' places, `[2, seeds, users]`, by kind and level."""
+    found = {kind: [places_at(table, kind) for table in tables] for kind in BY_SEED}
+    return {
+        (kind, level): np.stack([levels[level] for levels in by_seed], axis=1)
+        for kind, by_seed in found.items()
+        for level in by_seed[0]
+    }
+
+
+def _members(together: pd.DataFrame) -> IntArray:
+    """Stack the single training seeds' places, `[2, seeds, users]`."""
+    return np.stack(list(places_at(together, MEMBER).values()), axis=1)
+
+
+def _ensembles(together: pd.DataFrame) -> dict[Level, IntArray]:
+    """Places `[2, 1, users]` under ensembles of training seeds."""
+    return {(TRAINING_SEEDS, size): places[:, None] for size, places in places_at(together, TRAINING_SEEDS).items()}
+
+
+def _scores(key: Level, values: Mapping[str, FloatArray]) -> ModelScores:
+    return ModelScores(_name(key), tuple(range(len(next(iter(values.values()))))), values)
+
+
+def _name(key: Level) -> str:
+    return f"{key[0]} {key[1]}"
 
 
 def _with_all(groups: Sequence[Group], n_users: int) -> Iterable[tuple[str, NDArray[np.bool_]]]:
-    yield ALL, np.ones(n_users, dtype=bool)
+    yield ALL_USERS, np.ones(n_users, dtype=bool)
     for group in groups:
         if group.members.sum() >= SMALLEST:
             yield group.name, group.members

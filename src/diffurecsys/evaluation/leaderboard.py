@@ -2,192 +2,232 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
-from math import isfinite
 from typing import Any
 
 import pandas as pd
 
-MODEL = "model"
-KIND = "kind"
-SEED = "seed"
-SPLIT = "split"
+from diffurecsys.columns import MODEL, SEED, SPLIT, TEST
+from diffurecsys.evaluation.ranks import RANKINGS, Ranking
+from diffurecsys.evaluation.significance.intervals import mean_interval
+from diffurecsys.evaluation.significance.scores import ModelScores
+
+ROLE = "role"
+RANKING = "ranking"
 METRIC = "metric"
 VALUE = "value"
 MEAN = "mean"
 STD = "std"
+LOW = "low"
+HIGH = "high"
 N_SEEDS = "n_seeds"
 
-TRAINED = "model"  # values of KIND
+TRAINED = "model"  # values of ROLE, in the order of tables
+CONTROL = "control"
 BASELINE = "baseline"
-
-TEST = "test"  # values of SPLIT
-VALIDATION = "validation"
-SPLITS = (TEST, VALIDATION)
+ROLES = (TRAINED, CONTROL, BASELINE)
 
 DECLARED_METRIC = "NDCG@10"
+UNKNOWN = float("nan")
 
-Result = Mapping[str, Any]
+StudyScores = Mapping[tuple[str, Ranking], Sequence[ModelScores]]  # by split and ranking
 
 
 @dataclass(frozen=True)
 class Score:
-    """A quantity over the seeds of one model.
+    """A quantity over the seeds of one ranker.
 
     Attributes:
         mean: over the seeds; NaN where there is no value.
         std: sample standard deviation (ddof 1); NaN with fewer than two values.
-        n_seeds: seeds averaged; 0 for a baseline, which draws nothing.
+        n_seeds: seeds averaged; 0 for a ranker that does not train.
+        low: lower end of the mean's confidence interval, which counts users and seeds; NaN where unknown.
+        high: upper end.
     """
 
     mean: float
     std: float
     n_seeds: int
+    low: float = UNKNOWN
+    high: float = UNKNOWN
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Results of all models and baselines of a study, in the study's order: models, then baselines.
+    """Results of all rankers of a study but the sweeps': models, then controls, then baselines.
 
     Attributes:
-        cells: one value a row: MODEL, KIND, SEED (missing for baselines), SPLIT, METRIC, VALUE.
-        scores: `cells` over seeds: MODEL, KIND, SPLIT, METRIC, MEAN, STD (ddof 1; NaN with one seed), N_SEEDS (0 for
-            baselines).
-        training: seconds of training of the trained models: MODEL, MEAN, STD, N_SEEDS.
-        exclude_seen: whether items that the user had before were left out of the rankings.
-        devices: what the models were trained on.
+        cells: one value a row: MODEL, ROLE, SEED, SPLIT, RANKING, METRIC, VALUE.
+        scores: `cells` over seeds: MODEL, ROLE, SPLIT, RANKING, METRIC, MEAN, STD (ddof 1; NaN with one seed), LOW,
+            HIGH, N_SEEDS (0 for rankers that do not train).
+        training: seconds of training or counting: MODEL, MEAN, STD, N_SEEDS.
+        ranking: the primary one, which is meant where none is named.
+        devices: what was trained on.
     """
 
     cells: pd.DataFrame
     scores: pd.DataFrame
     training: pd.DataFrame
-    exclude_seen: bool
+    ranking: Ranking
     devices: tuple[str, ...]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """All rankers, in order."""
+        return tuple(str(name) for name in self.scores[MODEL].unique())
+
+    @property
     def models(self) -> tuple[str, ...]:
-        """Names of the trained models."""
-        return self._names(TRAINED)
+        """Names of the models."""
+        return self.with_role(TRAINED)
 
     @property
     def baselines(self) -> tuple[str, ...]:
         """Names of the baselines."""
-        return self._names(BASELINE)
+        return self.with_role(BASELINE)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the rankers that train, whatever their role."""
+        return tuple(str(name) for name in self.scores.loc[self.scores[N_SEEDS] > 0, MODEL].unique())
+
+    @property
+    def rankings(self) -> tuple[Ranking, ...]:
+        """Both rankings, the primary first."""
+        return (self.ranking, *(other for other in RANKINGS if other != self.ranking))
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics, in the results' order."""
+        """Names of the metrics, in order."""
         return tuple(str(name) for name in self.scores[METRIC].unique())
 
-    def score(self, model: str, split: str, metric: str) -> Score:
-        """Return a metric of a model or baseline.
+    @property
+    def declared(self) -> str:
+        """The metric of warnings and verdicts: the declared one, or the first where it was not computed."""
+        return DECLARED_METRIC if DECLARED_METRIC in self.metrics else self.metrics[0]
+
+    def with_role(self, role: str) -> tuple[str, ...]:
+        """Names of the rankers with a role, in order."""
+        return tuple(str(name) for name in self.scores.loc[self.scores[ROLE] == role, MODEL].unique())
+
+    def role(self, name: str) -> str:
+        """Return a ranker's role."""
+        return next(role for role in ROLES if name in self.with_role(role))
+
+    def score(self, model: str, split: str, metric: str, ranking: Ranking | None = None) -> Score:
+        """Return a metric of a ranker.
 
         Raises:
-            KeyError: there is no such model, split or metric.
+            KeyError: there is no such ranker, split or metric.
         """
-        found = self.scores[
-            (self.scores[MODEL] == model) & (self.scores[SPLIT] == split) & (self.scores[METRIC] == metric)
-        ]
+        found = self._chosen(self.scores, model, split, metric, ranking)
         if found.empty:
             raise KeyError(f"the leaderboard has no {split} {metric} of {model!r}")
         return _score(found)
 
-    def values(self, model: str, split: str, metric: str) -> tuple[float, ...]:
-        """Return a metric of every cell of a model or baseline, by seed."""
-        cells = self.cells
-        chosen = cells[(cells[MODEL] == model) & (cells[SPLIT] == split) & (cells[METRIC] == metric)]
-        return tuple(float(value) for value in chosen[VALUE])
+    def values(self, model: str, split: str, metric: str, ranking: Ranking | None = None) -> tuple[float, ...]:
+        """Return a metric of every cell of a ranker, by seed."""
+        return tuple(float(value) for value in self._chosen(self.cells, model, split, metric, ranking)[VALUE])
+
+    def best(self, names: Sequence[str], metric: str | None = None) -> str | None:
+        """Return the one of `names` with the highest mean on test; the first of equals, None of none."""
+        known = metric or self.declared
+        return max(names, key=lambda name: self.score(name, TEST, known).mean, default=None)
 
     def training_seconds(self, model: str) -> Score:
-        """Return what training a model took; NaN for a baseline and where it was not measured."""
+        """Return what training or counting took; NaN where it was not measured."""
         found = self.training[self.training[MODEL] == model]
-        return Score(float("nan"), float("nan"), 0) if found.empty else _score(found)
+        return Score(UNKNOWN, UNKNOWN, 0) if found.empty else _score(found)
 
-    def _names(self, kind: str) -> tuple[str, ...]:
-        return tuple(str(name) for name in self.scores.loc[self.scores[KIND] == kind, MODEL].unique())
+    def _chosen(
+        self, table: pd.DataFrame, model: str, split: str, metric: str, ranking: Ranking | None
+    ) -> pd.DataFrame:
+        wanted = {MODEL: model, SPLIT: split, METRIC: metric, RANKING: ranking or self.ranking}
+        chosen = pd.Series(True, index=table.index)
+        for column, value in wanted.items():
+            chosen &= table[column] == value
+        return table[chosen]
 
 
 def build_leaderboard(
-    results: Iterable[Result], *, models: Sequence[str], baselines: Sequence[str] = ()
+    scores: StudyScores,
+    study_cells: pd.DataFrame,
+    *,
+    ranking: Ranking,
+    untrained: Collection[str] = (),
+    confidence: float = 0.95,
 ) -> Leaderboard:
     """Sum up a study's results.
 
     Args:
-        results: one record a (model, seed) cell: `model`, `seed` (None for a baseline), `exclude_seen`,
-            `training_seconds` (or None), `validation` and `test` (metrics by name), and `device` for trained models.
-        models: trained models in the study's order.
-        baselines: baselines in the study's order.
+        scores: by split and ranking, every ranker's metrics in the study's order.
+        study_cells: what is known of each cell: MODEL, SEED, `role`, `seconds`, `device`, `cpu`.
+        ranking: the primary one.
+        untrained: rankers that do not train.
+        confidence: of the intervals.
 
     Raises:
-        ValueError: a model without results, a result of no model of the study, a cell twice, cells that were not
-            evaluated alike, or a metric that is not a finite number.
+        ValueError: a ranker without cells.
     """
-    kinds = {**dict.fromkeys(models, TRAINED), **dict.fromkeys(baselines, BASELINE)}
-    ordered = _in_order(list(results), list(kinds))
-    _check_alike(ordered)
-    cells = pd.DataFrame(
-        [
-            {
-                MODEL: result[MODEL],
-                KIND: kinds[result[MODEL]],
-                SEED: result[SEED],
-                SPLIT: split,
-                METRIC: name,
-                VALUE: value,
-            }
-            for result in ordered
-            for split in SPLITS
-            for name, value in result[split].items()
-        ]
-    ).astype({SEED: "Int64", VALUE: "float64"})
-    trained = [result for result in ordered if kinds[result[MODEL]] == TRAINED]
-    seconds = pd.DataFrame(
-        {
-            MODEL: [result[MODEL] for result in trained],
-            SEED: [result[SEED] for result in trained],
-            VALUE: [result["training_seconds"] for result in trained],
-        }
-    ).astype({SEED: "Int64", VALUE: "float64"})
+    roles = dict(zip(study_cells[MODEL], study_cells[ROLE], strict=True))
+    cells, sums = [], []
+    for (split, kind), models in scores.items():
+        for model in models:
+            if model.model not in roles:
+                raise ValueError(f"there is no cell of {model.model}: collect the study again")
+            for metric, values in model.values.items():
+                key = {MODEL: model.model, ROLE: roles[model.model], SPLIT: split, RANKING: kind, METRIC: metric}
+                by_seed = values.mean(axis=1)
+                cells += [{**key, SEED: seed, VALUE: value} for seed, value in zip(model.seeds, by_seed, strict=True)]
+                interval = mean_interval(values, confidence) if values.shape[1] > 1 else None
+                sums.append(
+                    {
+                        **key,
+                        MEAN: float(by_seed.mean()),
+                        STD: float(by_seed.std(ddof=1)) if len(by_seed) > 1 else UNKNOWN,
+                        LOW: interval.low if interval else UNKNOWN,
+                        HIGH: interval.high if interval else UNKNOWN,
+                        N_SEEDS: 0 if model.model in untrained else len(by_seed),
+                    }
+                )
+    own = study_cells[study_cells[MODEL].isin({str(row[MODEL]) for row in sums})]
+    trained = own[~own[MODEL].isin(list(untrained))]
     return Leaderboard(
-        cells=cells,
-        scores=_over_seeds(cells, [MODEL, KIND, SPLIT, METRIC]),
-        training=_over_seeds(seconds.dropna(subset=VALUE), [MODEL]),
-        exclude_seen=bool(ordered[0]["exclude_seen"]),
-        devices=tuple(dict.fromkeys(str(result["device"]) for result in trained if result.get("device"))),
+        cells=_by_role(pd.DataFrame(cells)),
+        scores=_by_role(pd.DataFrame(sums)),
+        training=_over_seeds(own),
+        ranking=ranking,
+        devices=tuple(dict.fromkeys(hardware(row) for row in trained.to_dict("records"))),
     )
 
 
-def find_warnings(leaderboard: Leaderboard, *, metric: str = DECLARED_METRIC) -> list[str]:
-    """Return one sentence for everything that limits what the leaderboard says.
+def hardware(cell: Mapping[Any, Any]) -> str:
+    """Name what a cell was trained on: the processor's name where it was the processor."""
+    device, cpu = cell.get("device"), cell.get("cpu")
+    if not isinstance(device, str):
+        return "unknown"
+    return cpu if device == "cpu" and isinstance(cpu, str) and cpu else device
 
-    Args:
-        leaderboard: the study's results.
-        metric: on which a trained model has to beat every baseline, on test and on validation.
-    """
+
+def find_warnings(leaderboard: Leaderboard) -> list[str]:
+    """Return one sentence for everything that limits what the leaderboard says."""
     warnings = []
-    if metric in leaderboard.metrics:
-        warnings += [
-            sentence
-            for model in leaderboard.models
-            for split in SPLITS
-            for baseline in leaderboard.baselines
-            if (sentence := _defeat(leaderboard, model, baseline, split, metric))
-        ]
-    else:
-        warnings.append(f"The models were not compared with the baselines: {metric} was not computed.")
-    seeds = {model: leaderboard.score(model, TEST, leaderboard.metrics[0]).n_seeds for model in leaderboard.models}
-    single = [model for model, count in seeds.items() if count < 2]
+    metric = leaderboard.declared
+    strongest = leaderboard.best(leaderboard.baselines, metric)
+    if strongest is not None:
+        sentences = (_defeat(leaderboard, model, strongest, metric) for model in leaderboard.models)
+        warnings += [sentence for sentence in sentences if sentence]
+    seeds = {name: leaderboard.score(name, TEST, metric).n_seeds for name in leaderboard.trained}
+    single = [name for name, count in seeds.items() if count < 2]
     if single:
         warnings.append(f"There is no standard deviation for {_join(single)}: fewer than 2 seeds.")
     if len(set(seeds.values())) > 1:
-        counts = _join([f"{model} has {count}" for model, count in seeds.items()])
-        warnings.append(f"The models were not trained with the same number of seeds: {counts}.")
+        counts = _join([f"{name} has {count}" for name, count in seeds.items()])
+        warnings.append(f"The rankers were not trained with the same number of seeds: {counts}.")
     if len(leaderboard.devices) > 1:
-        warnings.append(
-            f"Training seconds are not comparable: the models were trained on {_join(leaderboard.devices)}."
-        )
+        warnings.append(f"Training seconds are not comparable: training ran on {_join(leaderboard.devices)}.")
     return warnings
 
 
@@ -199,66 +239,31 @@ def cut(value: float, digits: int = 4) -> str:
     return str(Decimal(f"{value:.12f}").quantize(Decimal(1).scaleb(-digits), rounding=ROUND_DOWN))
 
 
-def _defeat(leaderboard: Leaderboard, model: str, baseline: str, split: str, metric: str) -> str | None:
-    ours, theirs = leaderboard.score(model, split, metric), leaderboard.score(baseline, split, metric)
+def _defeat(leaderboard: Leaderboard, model: str, baseline: str, metric: str) -> str | None:
+    ours, theirs = leaderboard.score(model, TEST, metric), leaderboard.score(baseline, TEST, metric)
     if ours.mean > theirs.mean:
         return None
     digits = 4 if cut(ours.mean) != cut(theirs.mean) else 8
     over = "1 seed" if ours.n_seeds == 1 else f"mean of {ours.n_seeds} seeds"
     return (
-        f"{model} does not beat the baseline {baseline} on {split} {metric}: "
+        f"{model} does not beat the strongest baseline, {baseline}, on {TEST} {metric}: "
         f"{cut(ours.mean, digits)} ({over}) against {cut(theirs.mean, digits)}."
     )
 
 
-def _in_order(results: list[Result], names: list[str]) -> list[Result]:
-    found = [(str(result[MODEL]), result[SEED]) for result in results]
-    for name, _ in found:
-        if name not in names:
-            raise ValueError(f"there is a result of {name!r}, which is not in the study ({', '.join(names)})")
-    missing = [name for name in names if name not in dict(found)]
-    if missing or not results:
-        raise ValueError(f"there is no result of {_join(missing) or 'any model'}: evaluate before summing up")
-    repeated = sorted({f"{name}, seed {seed}" for name, seed in found if found.count((name, seed)) > 1})
-    if repeated:
-        raise ValueError(f"more than one result of the same cell: {'; '.join(repeated)}")
-    return sorted(
-        results, key=lambda result: (names.index(result[MODEL]), -1 if result[SEED] is None else result[SEED])
-    )
+def _by_role(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values(ROLE, key=lambda roles: roles.map(ROLES.index), kind="stable", ignore_index=True)
 
 
-def _check_alike(results: list[Result]) -> None:
-    first = results[0]
-    for result in results:
-        if result["exclude_seen"] != first["exclude_seen"]:
-            raise ValueError(
-                f"{_cell(first)} was evaluated with exclude_seen={first['exclude_seen']}, {_cell(result)} with "
-                f"exclude_seen={result['exclude_seen']}: such numbers cannot be compared, evaluate all cells alike"
-            )
-        for split in SPLITS:
-            if set(result[split]) != set(first[SPLITS[0]]):
-                raise ValueError(
-                    f"{_cell(result)} has the {split} metrics {list(result[split])}, {_cell(first)} has "
-                    f"{list(first[SPLITS[0]])}: evaluate all cells with the same cut-offs"
-                )
-            for name, value in result[split].items():
-                if value is None or not isfinite(value):
-                    raise ValueError(f"{split} {name} of {_cell(result)} is {value}: evaluate that cell again")
-
-
-def _over_seeds(cells: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    summary = cells.groupby(keys, sort=False).agg(
-        **{MEAN: (VALUE, "mean"), STD: (VALUE, "std"), N_SEEDS: (SEED, "count")}
-    )
-    return summary.reset_index()
+def _over_seeds(cells: pd.DataFrame) -> pd.DataFrame:
+    known = cells.astype({"seconds": "float64"}).dropna(subset="seconds")
+    summary = known.groupby(MODEL, sort=False)["seconds"].agg(["mean", "std", "count"]).reset_index()
+    return summary.rename(columns={"mean": MEAN, "std": STD, "count": N_SEEDS})
 
 
 def _score(row: pd.DataFrame) -> Score:
-    return Score(float(row[MEAN].iloc[0]), float(row[STD].iloc[0]), int(row[N_SEEDS].iloc[0]))
-
-
-def _cell(result: Result) -> str:
-    return str(result[MODEL]) if result[SEED] is None else f"{result[MODEL]} (seed {result[SEED]})"
+    low, high = (float(row[name].iloc[0]) if name in row else UNKNOWN for name in (LOW, HIGH))
+    return Score(float(row[MEAN].iloc[0]), float(row[STD].iloc[0]), int(row[N_SEEDS].iloc[0]), low, high)
 
 
 def _join(names: Sequence[str]) -> str:

@@ -1,4 +1,7 @@
-"""Reconstructed target representations, user by user: what Figures 3 to 6 of the paper draw."""
+"""What a ranker expects next, user by user, as vectors; of diffusion models the reconstructed targets.
+
+The paper's Figures 3 to 6 draw them.
+"""
 
 from __future__ import annotations
 

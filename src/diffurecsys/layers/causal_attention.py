@@ -52,11 +52,10 @@ def causal_attention(
         return flash_attention(query, key_value, segments, heads, causal=True)
     if query.is_cuda:
         return _dense_attention(query, key_value, segments, heads, distance_bias, one_each=one_each)
-    counts = [0, *accumulate(bucket.count for bucket in segments.buckets)]
+    buckets = segments.causal_buckets
+    counts = [0, *accumulate(bucket.count for bucket in buckets)]
     lengths = [segments.lengths[begin:end] for begin, end in pairwise(counts)]
-    attended: Tensor = _CausalAttention.apply(
-        query, key_value, distance_bias, segments.buckets, lengths, heads, one_each
-    )
+    attended: Tensor = _CausalAttention.apply(query, key_value, distance_bias, buckets, lengths, heads, one_each)
     return attended
 
 
@@ -65,7 +64,7 @@ def _dense_attention(
 ) -> Tensor:
     """PyTorch's own attention, one call a bucket; the bias is part of its mask."""
     parts, begin = [], 0
-    for bucket, asking, tokens in places(segments.buckets, one_each=one_each):
+    for bucket, asking, tokens in places(segments.causal_buckets, one_each=one_each):
         lengths, begin = segments.lengths[begin : begin + bucket.count], begin + bucket.count
         asked = query[asking] if one_each else bucket.spread(query[asking])
         q = asked.view(bucket.count, -1, heads, query.shape[1] // heads).transpose(1, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -160,6 +161,7 @@ class Encoder(nn.Module):
         positions: `none`; a learnt vector for each place counted from the `start` of the history or back from its
             `end`, as left padding would; or `relative`, a learnt number for each head and distance.
         max_length: of histories; places and distances end there.
+        block: makes a block from what `Block` takes; blocks of another make map and are called as `Block` is.
     """
 
     def __init__(
@@ -174,6 +176,7 @@ class Encoder(nn.Module):
         norm: Norm = "pre",
         positions: Positions,
         max_length: int,
+        block: Callable[..., nn.Module] = Block,
     ) -> None:
         super().__init__()
         self.positions, self.max_length, self.norm = positions, max_length, norm
@@ -181,7 +184,7 @@ class Encoder(nn.Module):
         self.position = nn.Embedding(max_length, width) if absolute else None
         distances = max_length if positions == "relative" else 0
         self.blocks = nn.ModuleList(
-            Block(width, heads, dropout, inner=inner, causal=causal, norm=norm, distances=distances)
+            block(width, heads, dropout, inner=inner, causal=causal, norm=norm, distances=distances)
             for _ in range(blocks)
         )
         self.outer_norm = nn.LayerNorm(width, eps=NORM_EPS)

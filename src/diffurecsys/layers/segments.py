@@ -12,6 +12,8 @@ from torch import Tensor
 from diffurecsys.data.packing import PackedBatch
 
 FULL_BUCKET = 24  # sequences: a run of equal lengths this long is worth a call of its own
+# causal: scores of empty places, of each head, that cost less than a call of its own: so many, or this share of all
+SPARE_SCORES, SPARE_SHARE = 4096, 0.1
 MAX_STRETCH = 1.25  # shorter runs share a call while their longest sequence is at most this much longer than the first
 
 
@@ -110,8 +112,22 @@ class Segments:
             stretched = lengths[begin] > MAX_STRETCH * lengths[first]
             if begin > first and (stretched or begin - first >= FULL_BUCKET or end - begin >= FULL_BUCKET):
                 borders.append(begin)
-        borders.append(len(lengths))
-        return tuple(Bucket.of(lengths[begin:end], self.offsets.device) for begin, end in pairwise(borders))
+        return self._bucketed([*borders, len(lengths)])
+
+    @cached_property
+    def causal_buckets(self) -> tuple[Bucket, ...]:
+        """The whole batch in as few calls as pay where no row reaches an empty place, so that these cost time alone."""
+        borders, held = [0], 0
+        for number, own in enumerate(self.lengths):
+            held += own**2
+            places = (number + 1 - borders[-1]) * own**2
+            if places - held > max(SPARE_SCORES, SPARE_SHARE * places):
+                borders.append(number)
+                held = own**2
+        return self._bucketed([*borders, len(self.lengths)])
+
+    def _bucketed(self, borders: list[int]) -> tuple[Bucket, ...]:
+        return tuple(Bucket.of(self.lengths[begin:end], self.offsets.device) for begin, end in pairwise(borders))
 
     @cached_property
     def ones(self) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor
-from torch.nn import functional as F
+
+from diffurecsys.layers.normalisation import unit_rows
 
 Similarity = Literal["dot", "cosine"]
 
@@ -18,9 +19,9 @@ def asked_vectors(x: Tensor, similarity: Similarity, temperature: float) -> Tens
         similarity: `dot` leaves it as it is.
         temperature: of `cosine`: scores lie within ± 1 / temperature.
     """
-    return F.normalize(x.float(), dim=1) / temperature if similarity == "cosine" else x
+    return unit_rows(x.float()) / temperature if similarity == "cosine" else x
 
 
 def offered_vectors(items: Tensor, similarity: Similarity) -> Tensor:
     """Make of item embeddings `[n_items, width]` what is compared: for `cosine` of unit length."""
-    return F.normalize(items, dim=1) if similarity == "cosine" else items
+    return unit_rows(items) if similarity == "cosine" else items

@@ -11,7 +11,9 @@ from torch import Tensor
 from diffurecsys.data.split import StudyData
 
 PAIRS_AT_ONCE = 1 << 25  # sorted together: about 1 GB of work memory
-VALUES_AT_ONCE = 1 << 22  # scores and entries in work together: 32 MB an array of float64
+CACHED_VALUES = 1 << 17  # scores in work together on a host: 1 MB of float64 stays in its caches
+DEVICE_VALUES = 1 << 25  # and on a device: few launches
+DENSE_VALUES = 1 << 22  # of the matrix, made dense at a time: 16 MB
 PRODUCTS_AN_ENTRY = 100  # multiplications of a dense product that take as long as adding one entry where it belongs
 
 
@@ -108,37 +110,55 @@ def weigh_pairs(
     return SparseRows(first, column.int(), value.float())
 
 
-def add_rows(scores: Tensor, matrix: SparseRows, row: Tensor, item: Tensor, weight: Tensor) -> None:
-    """Add `weight[t] · matrix[item[t]]` to `scores[row[t]]` for every t, in place.
+def sum_rows(matrix: SparseRows, base: Tensor, offsets: Tensor, item: Tensor, weight: Tensor) -> Tensor:
+    """Return `base + Σ_t weight[t] · matrix[item[t]]`, over the tokens of each history.
 
-    The way is the shorter one: entry by entry in float64, or a dense product in float32 over the items that occur.
-    Neither depends on how threads meet.
+    The shorter way is taken: entry by entry in float64, or a dense product in float32 over the items that occur. How
+    threads meet decides nothing.
 
     Args:
-        scores: float64 `[rows, n_items]`.
         matrix: what is added.
-        row: int64 `[tokens]`, ascending.
+        base: float64 `[n_items]`.
+        offsets: int64 `[histories + 1]`; history `b` has the tokens from `offsets[b]` to before `offsets[b + 1]`.
         item: int64 `[tokens]`.
         weight: float64 `[tokens]`.
+
+    Returns:
+        float32 `[histories, n_items]`.
     """
-    n_rows, n_items = scores.shape
+    n_rows, n_items = len(offsets) - 1, len(base)
+    scores = torch.empty((n_rows, n_items), device=item.device)
+    row = torch.repeat_interleave(offsets.diff(), output_size=len(item))
     length = matrix.first[item + 1] - matrix.first[item]
     different, place = torch.unique(item, return_inverse=True)
     if int(length.sum()) * PRODUCTS_AN_ENTRY > n_rows * len(different) * n_items:
         weights = _add_at(weight.new_zeros(n_rows * len(different)), row * len(different) + place, weight)
-        weights = weights.float().view(n_rows, -1)
-        product = weights.new_zeros(n_rows, n_items)
-        for begin, end in _pieces(torch.full_like(different, n_items)):
-            owner, entry = _entries(matrix, different[begin:end])
-            dense = weights.new_zeros(end - begin, n_items)
-            dense.view(-1)[owner * n_items + matrix.column[entry]] = matrix.value[entry]
-            product.addmm_(weights[:, begin:end], dense)
-        scores += product
-        return
-    for begin, end in _pieces(length):
-        owner, entry = _entries(matrix, item[begin:end])
-        target = row[begin:end][owner] * n_items + matrix.column[entry]
-        _add_at(scores.view(-1), target, weight[begin:end][owner] * matrix.value[entry])
+        _multiply(scores, matrix, different, weights.float().view(n_rows, -1)).add_(base)
+        return scores
+    at_once = (DEVICE_VALUES if item.is_cuda else CACHED_VALUES) // n_items + 1
+    bounds = list(range(0, n_rows, at_once))
+    tokens = [*offsets[bounds].tolist(), len(item)]
+    for begin, first, last in zip(bounds, tokens[:-1], tokens[1:], strict=True):
+        part = base.repeat(min(at_once, n_rows - begin), 1)
+        owner, entry = _entries(matrix, item[first:last])
+        column = (row[first:last] - begin)[owner] * n_items + matrix.column[entry]
+        _add_at(part.view(-1), column, weight[first:last][owner] * matrix.value[entry])
+        scores[begin : begin + at_once] = part
+    return scores
+
+
+def _multiply(scores: Tensor, matrix: SparseRows, rows: Tensor, weights: Tensor) -> Tensor:
+    """Write `weights @ matrix[rows]` to `scores`, with a few dense rows at a time."""
+    n_items = scores.shape[1]
+    at_once = DENSE_VALUES // n_items + 1
+    scores.zero_()
+    for begin in range(0, len(rows), at_once):
+        some = rows[begin : begin + at_once]
+        owner, entry = _entries(matrix, some)
+        dense = scores.new_zeros(len(some), n_items)
+        dense.view(-1)[owner * n_items + matrix.column[entry]] = matrix.value[entry]
+        scores.addmm_(weights[:, begin : begin + at_once], dense)
+    return scores
 
 
 def _entries(matrix: SparseRows, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,13 +167,6 @@ def _entries(matrix: SparseRows, rows: Tensor) -> tuple[Tensor, Tensor]:
     owner = torch.repeat_interleave(length)
     shift = matrix.first[rows] - (length.cumsum(0) - length)
     return owner, torch.arange(len(owner), device=rows.device) + shift[owner]
-
-
-def _pieces(cost: Tensor) -> Iterator[tuple[int, int]]:
-    """Cut a sequence into pieces of a cost of about `VALUES_AT_ONCE`."""
-    number = cost.cumsum(0).div(VALUES_AT_ONCE, rounding_mode="floor")
-    ends = torch.unique_consecutive(number, return_counts=True)[1].cumsum(0).tolist()
-    yield from zip([0, *ends[:-1]], ends, strict=True) if ends else ()
 
 
 def _add_at(total: Tensor, place: Tensor, value: Tensor) -> Tensor:

@@ -42,7 +42,16 @@ class RankerWeights:
     max_length: int
 
     def build(self, device: torch.device | str = "cpu") -> Ranker:
-        """Return the ranker with these weights, in evaluation mode."""
+        """Return the ranker with these weights, in evaluation mode.
+
+        Raises:
+            DataError: the weights were left behind where they were made.
+        """
+        if not self.state:
+            raise DataError(
+                f"a finished {self.family} was imported without its weights: its ranks can be compared, but it cannot "
+                "be asked anything new. Import the weights, too, or remove the import to have it trained here."
+            )
         built = build_ranker(self.family, self.config, self.n_items)
         built.load_state_dict(self.state)
         return built.to(device).eval()
@@ -73,12 +82,12 @@ def save_weights(weights: RankerWeights, path: Path) -> None:
     """Write `weights`; the same weights give the same bytes."""
     from safetensors.torch import save_file
 
-    description = {
+    description: dict[str, Any] = {
         **{name: getattr(weights, name) for name in ("family", "n_items", "identity", "data", "max_length")},
         "config": asdict(weights.config),
-        "digest": digest_state(weights.state),
     }
-    metadata = {METADATA_KEY: json.dumps(description, sort_keys=True)}
+    sealed = {**description, "digest": _seal(description, weights.state)}
+    metadata = {METADATA_KEY: json.dumps(sealed, sort_keys=True)}
     save_file({name: tensor.contiguous() for name, tensor in weights.state.items()}, path, metadata=metadata)
 
 
@@ -89,7 +98,7 @@ def load_weights(path: Path) -> RankerWeights:
         FileNotFoundError: there is no such file.
         DataError: the file is damaged or holds something else.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}: train the model first")
@@ -97,19 +106,22 @@ def load_weights(path: Path) -> RankerWeights:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, UnicodeDecodeError, OSError) as error:
+    except Exception as error:  # a damaged header can make it name any type, size or character
         raise DataError(f"{path} is not a whole safetensors file ({error}): delete it and train again") from error
     try:
         description = json.loads(metadata[METADATA_KEY])
-        digest, config = description.pop("digest"), description.pop("config")
-        weights = RankerWeights(
-            **description, config=config_from(description["family"], config), state=state
-        )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        digest = description.pop("digest")
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise DataError(
             f"{path} holds tensors, but not of a ranker trained by this version (no whole {METADATA_KEY!r} in its "
             "metadata): delete it and train again"
         ) from error
-    if digest_state(state) != digest:
-        raise DataError(f"{path} is damaged: its tensors are not those that were written; delete it and train again")
-    return weights
+    if _seal(description, state) != digest:
+        raise DataError(f"{path} is damaged: it does not hold what was written; delete it and train again")
+    config = config_from(description["family"], description.pop("config"))
+    return RankerWeights(**description, config=config, state=state)
+
+
+def _seal(description: dict[str, Any], state: dict[str, Tensor]) -> str:
+    """Digest tensors together with all that is said of them."""
+    return hashlib.sha256(f"{json.dumps(description, sort_keys=True)} {digest_state(state)}".encode()).hexdigest()

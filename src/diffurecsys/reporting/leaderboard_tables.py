@@ -2,62 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from math import isnan
 
 import pandas as pd
 
-from diffurecsys.evaluation.leaderboard import (
-    BASELINE,
-    KIND,
-    MODEL,
-    N_SEEDS,
-    SPLIT,
-    SPLITS,
-    TRAINED,
-    Leaderboard,
-    Score,
-    cut,
-)
+from diffurecsys.columns import MODEL, SPLIT, SPLITS
+from diffurecsys.evaluation.leaderboard import N_SEEDS, RANKING, ROLE, TRAINED, Leaderboard, Score, cut
+from diffurecsys.evaluation.ranks import ALL, Ranking
 from diffurecsys.reporting.paper import PaperResults
 from diffurecsys.reporting.text_table import NOTHING, Line, Table
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One number of a table as text; `best` marks the highest mean of its column."""
-
-    text: str
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table.
-
-    Attributes:
-        model: name of the model or baseline.
-        kind: `model`, `baseline`, or `paper` for what the paper printed for the model above.
-        entries: one a metric.
-        seconds: of training.
-        seeds: number of seeds.
-    """
-
-    model: str
-    kind: str
-    entries: tuple[Entry, ...]
-    seconds: str
-    seeds: str
-
-
-@dataclass(frozen=True)
-class SplitTable:
-    """The leaderboard of one split."""
-
-    split: str
-    metrics: tuple[str, ...]
-    rows: tuple[Row, ...]
+def ranking_text(ranking: Ranking) -> str:
+    """Say what is ranked."""
+    return "all items ranked" if ranking == ALL else "items that the user had before left out of the ranking"
 
 
 def format_score(score: Score) -> str:
@@ -73,107 +31,97 @@ def format_seconds(score: Score) -> str:
     return f"{score.mean:,.1f}" if isnan(score.std) else f"{score.mean:,.1f} ± {score.std:,.1f}"
 
 
-def wide_table(leaderboard: Leaderboard, paper: PaperResults | None = None) -> pd.DataFrame:
-    """Return one row a split and model, all digits.
+def format_seeds(n_seeds: int) -> str:
+    """Return how many seeds there are; a dash where nothing trains."""
+    return str(n_seeds) if n_seeds else NOTHING
 
-    Columns: model, kind, split; of every metric `<metric>_mean`, `<metric>_std` and, on the paper's datasets,
-    `<metric>_paper`; of `training_seconds` the same; n_seeds; exclude_seen.
+
+def wide_table(leaderboard: Leaderboard, paper: PaperResults | None = None) -> pd.DataFrame:
+    """Return one row a split, ranking and ranker, all digits.
+
+    Columns: model, role, split, ranking; of every metric `<metric>_mean`, `_std`, `_low`, `_high` (interval over users
+    and seeds) and, on the paper's datasets, `_paper`; of `training_seconds` mean, std and paper; n_seeds.
     """
-    kinds = {**dict.fromkeys(leaderboard.models, TRAINED), **dict.fromkeys(leaderboard.baselines, BASELINE)}
     return pd.DataFrame(
         [
             {
-                MODEL: model,
-                KIND: kind,
+                MODEL: name,
+                ROLE: leaderboard.role(name),
                 SPLIT: split,
-                **_metric_columns(leaderboard, model, split, paper),
-                **_seconds_columns(leaderboard, model, paper),
-                N_SEEDS: leaderboard.score(model, split, leaderboard.metrics[0]).n_seeds,
-                "exclude_seen": leaderboard.exclude_seen,
+                RANKING: ranking,
+                **_metric_columns(leaderboard, name, split, ranking, paper),
+                **_seconds_columns(leaderboard, name, paper),
+                N_SEEDS: leaderboard.score(name, split, leaderboard.metrics[0]).n_seeds,
             }
             for split in SPLITS
-            for model, kind in kinds.items()
+            for ranking in leaderboard.rankings
+            for name in leaderboard.names
         ]
     )
 
 
-def split_table(leaderboard: Leaderboard, split: str, paper: PaperResults | None = None) -> SplitTable:
-    """Return the leaderboard of a split as text, each model followed by the paper's numbers for it."""
-    names = (*leaderboard.models, *leaderboard.baselines)
-    best = {
-        metric: max(leaderboard.score(name, split, metric).mean for name in names) for metric in leaderboard.metrics
+def leaderboard_table(
+    leaderboard: Leaderboard, split: str, ranking: Ranking, paper: PaperResults | None = None
+) -> Table:
+    """Return the leaderboard of a split and ranking as text, each model followed by the paper's numbers for it.
+
+    The paper ranks all items, so it stands beside no other ranking.
+    """
+    metrics = leaderboard.metrics
+    scores = {
+        name: [leaderboard.score(name, split, metric, ranking) for metric in metrics] for name in leaderboard.names
     }
-    rows = []
-    for name in names:
-        rows.append(_own_row(leaderboard, name, split, best))
-        if paper is not None and name in paper.scores:
-            rows.append(_paper_row(paper, name, leaderboard.metrics))
-    return SplitTable(split, leaderboard.metrics, tuple(rows))
-
-
-def leaderboard_table(leaderboard: Leaderboard, split: str, paper: PaperResults | None = None) -> Table:
-    """Return `split_table` for pages."""
-    found = split_table(leaderboard, split, paper)
-    lines = tuple(
-        Line(
-            (_line_name(row), *(entry.text for entry in row.entries), row.seconds, row.seeds),
-            row.kind,
-            frozenset(place for place, entry in enumerate(row.entries, start=1) if entry.best),
-        )
-        for row in found.rows
-    )
-    columns = ("model", *found.metrics, "seconds", "seeds")
-    return Table(f"leaderboard_{split}", split.capitalize(), columns, lines, "Mean ± standard deviation over seeds.")
-
-
-def _line_name(row: Row) -> str:
-    names = {"paper": f"paper's {row.model}", BASELINE: f"{row.model} (baseline)"}
-    return names.get(row.kind, row.model)
-
-
-def _own_row(leaderboard: Leaderboard, name: str, split: str, best: Mapping[str, float]) -> Row:
-    scores = {metric: leaderboard.score(name, split, metric) for metric in leaderboard.metrics}
-    return Row(
-        model=name,
-        kind=TRAINED if name in leaderboard.models else BASELINE,
-        entries=tuple(Entry(format_score(score), score.mean >= best[metric]) for metric, score in scores.items()),
-        seconds=format_seconds(leaderboard.training_seconds(name)),
-        seeds=_seeds(next(iter(scores.values()))),
+    best = [max(column) for column in zip(*([score.mean for score in row] for row in scores.values()), strict=True)]
+    lines = []
+    for name, row in scores.items():
+        role = leaderboard.role(name)
+        cells = [
+            name if role == TRAINED else f"{name} ({role})",
+            *(format_score(score) for score in row),
+            format_seconds(leaderboard.training_seconds(name)),
+            format_seeds(row[0].n_seeds),
+        ]
+        highest = (place for place, score in enumerate(row) if score.mean >= best[place])
+        lines.append(Line(tuple(cells), role, frozenset(place + 1 for place in highest)))
+        if paper is not None and ranking == ALL and name in paper.scores:
+            lines.append(_paper_line(paper, name, metrics))
+    return Table(
+        f"leaderboard_{split}_{ranking}",
+        f"{split.capitalize()}, {ranking_text(ranking)}",
+        ("ranker", *metrics, "seconds", "seeds"),
+        tuple(lines),
+        "Mean ± standard deviation over seeds.",
     )
 
 
-def _paper_row(paper: PaperResults, name: str, metrics: tuple[str, ...]) -> Row:
+def _paper_line(paper: PaperResults, name: str, metrics: tuple[str, ...]) -> Line:
     printed = [paper.score(name, metric) for metric in metrics]
     seconds = paper.training_seconds.get(name)
-    return Row(
-        model=name,
-        kind="paper",
-        entries=tuple(Entry(NOTHING if score is None else format_score(score)) for score in printed),
-        seconds=NOTHING if seconds is None else f"{seconds:,.1f}",
-        seeds=_seeds(next(iter(paper.scores[name].values()))),
+    cells = (
+        f"paper's {name}",
+        *(NOTHING if score is None else format_score(score) for score in printed),
+        NOTHING if seconds is None else f"{seconds:,.1f}",
+        format_seeds(next(iter(paper.scores[name].values())).n_seeds),
     )
-
-
-def _seeds(score: Score) -> str:
-    return str(score.n_seeds) if score.n_seeds else NOTHING
+    return Line(cells, "paper")
 
 
 def _metric_columns(
-    leaderboard: Leaderboard, model: str, split: str, paper: PaperResults | None
+    leaderboard: Leaderboard, name: str, split: str, ranking: Ranking, paper: PaperResults | None
 ) -> dict[str, float | None]:
     columns: dict[str, float | None] = {}
     for metric in leaderboard.metrics:
-        score = leaderboard.score(model, split, metric)
-        columns |= {f"{metric}_mean": score.mean, f"{metric}_std": score.std}
+        score = leaderboard.score(name, split, metric, ranking)
+        columns |= {f"{metric}_{part}": getattr(score, part) for part in ("mean", "std", "low", "high")}
         if paper is not None and any(metric in printed for printed in paper.scores.values()):
-            printed = paper.score(model, metric)
-            columns[f"{metric}_paper"] = None if printed is None else printed.mean
+            known = paper.score(name, metric) if ranking == ALL else None
+            columns[f"{metric}_paper"] = None if known is None else known.mean
     return columns
 
 
-def _seconds_columns(leaderboard: Leaderboard, model: str, paper: PaperResults | None) -> dict[str, float | None]:
-    seconds = leaderboard.training_seconds(model)
+def _seconds_columns(leaderboard: Leaderboard, name: str, paper: PaperResults | None) -> dict[str, float | None]:
+    seconds = leaderboard.training_seconds(name)
     columns: dict[str, float | None] = {"training_seconds_mean": seconds.mean, "training_seconds_std": seconds.std}
     if paper is not None:
-        columns["training_seconds_paper"] = paper.training_seconds.get(model)
+        columns["training_seconds_paper"] = paper.training_seconds.get(name)
     return columns

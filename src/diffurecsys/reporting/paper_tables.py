@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from diffurecsys.evaluation.leaderboard import TEST, VALIDATION, Leaderboard
-from diffurecsys.reporting.paper import PaperResults
+from diffurecsys.columns import TEST, VALIDATION
+from diffurecsys.evaluation.leaderboard import Leaderboard
+from diffurecsys.evaluation.ranks import ALL
+from diffurecsys.reporting.paper import PaperResults, printed_models
 from diffurecsys.reporting.text_table import Columns, Table, make_table, number, p_value, score
 
 CLOSER = "closer_to"
@@ -14,7 +16,7 @@ CLOSER = "closer_to"
 def training_times(leaderboard: Leaderboard, paper: PaperResults | None) -> pd.DataFrame:
     """Return Table 2: model, seconds, std, device, paper_seconds, ratio (paper's over ours)."""
     rows = []
-    for model in leaderboard.models:
+    for model in leaderboard.trained:
         seconds = leaderboard.training_seconds(model)
         printed = paper.training_seconds.get(model) if paper else None
         rows.append(
@@ -30,19 +32,20 @@ def training_times(leaderboard: Leaderboard, paper: PaperResults | None) -> pd.D
     return pd.DataFrame(rows)
 
 
-def paper_comparison(leaderboard: Leaderboard, paper: PaperResults) -> pd.DataFrame:
+def paper_comparison(leaderboard: Leaderboard, paper: PaperResults | None) -> pd.DataFrame:
     """Return Table 3: ours on test and validation beside the paper's, and which of the two the paper's is closer to.
 
     Columns: model, metric, test, test_std, validation, validation_std, paper, paper_std, test_difference,
-    validation_difference (ours less the paper's), closer_to. Without rows where the paper printed none of the metrics.
+    validation_difference (ours less the paper's), closer_to. All items ranked, as in the paper; without rows on other
+    datasets and where the paper printed none of the metrics.
     """
     rows = []
-    for model in leaderboard.models:
+    for model in printed_models(leaderboard):
         for metric in leaderboard.metrics:
-            printed = paper.score(model, metric)
+            printed = paper.score(model, metric) if paper else None
             if printed is None:
                 continue
-            test, validation = (leaderboard.score(model, split, metric) for split in (TEST, VALIDATION))
+            test, validation = (leaderboard.score(model, split, metric, ALL) for split in (TEST, VALIDATION))
             distances = {TEST: test.mean - printed.mean, VALIDATION: validation.mean - printed.mean}
             rows.append(
                 {
@@ -96,7 +99,7 @@ def paper_tests_with_printed(paper_tests: pd.DataFrame, paper: PaperResults | No
 def training_times_table(times: pd.DataFrame) -> Table:
     """Write Table 2."""
     columns: Columns = {
-        "model": ("model", str),
+        "model": ("ranker", str),
         "seconds": ("seconds", seconds_text),
         "std": ("std", seconds_text),
         "device": ("hardware", str),

@@ -9,14 +9,22 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from diffurecsys.evaluation.leaderboard import DECLARED_METRIC, SPLITS, Leaderboard, find_warnings
+from diffurecsys.columns import TEST
+from diffurecsys.data.split import LEAVE_ONE_OUT
+from diffurecsys.evaluation.leaderboard import BASELINE, CONTROL, DECLARED_METRIC, Leaderboard, find_warnings
+from diffurecsys.reporting.answer import answer
+from diffurecsys.reporting.leaderboard_tables import ranking_text
 from diffurecsys.reporting.paper import PaperResults
-from diffurecsys.reporting.sections import Section, StudyTables, headline, study_sections
+from diffurecsys.reporting.sections import PARTS
+from diffurecsys.reporting.sections.base import Part, Results
 from diffurecsys.reporting.svg import embed_svg
 from diffurecsys.reporting.text_table import Table
-from diffurecsys.reporting.leaderboard_tables import leaderboard_table
 
 Counts = Mapping[str, Mapping[str, int]]
+
+PROTOCOLS = {
+    LEAVE_ONE_OUT: "leave-one-out: each user's last item is the test target, the one before the validation target"
+}
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -41,27 +49,49 @@ LATEX = {
 
 
 @dataclass(frozen=True)
+class Section:
+    """One part of a report.
+
+    Attributes:
+        title: its heading.
+        sentences: what its numbers say.
+        tables: its tables.
+        figures: names of the figures that it shows where they are given.
+    """
+
+    title: str
+    sentences: tuple[str, ...]
+    tables: tuple[Table, ...]
+    figures: tuple[str, ...]
+
+    @property
+    def anchor(self) -> str:
+        """Its name in links."""
+        return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+
+
+@dataclass(frozen=True)
 class Report:
     """All the text of a report.
 
     Attributes:
         title: names the experiment and the dataset.
-        verdicts: the main comparisons in words.
+        answer: what came out, in few sentences.
         warnings: what limits the results.
         setup: what was run, as (label, value).
-        leaderboards: one a split.
         sections: everything else, in order.
+        left_out: sections without numbers, and why they have none.
         reading: how to read the tables.
         source: where the paper's numbers are from; None on other datasets.
         caveat: what to know before comparing with them.
     """
 
     title: str
-    verdicts: tuple[str, ...]
+    answer: tuple[str, ...]
     warnings: tuple[str, ...]
     setup: tuple[tuple[str, str], ...]
-    leaderboards: tuple[Table, ...]
     sections: tuple[Section, ...]
+    left_out: tuple[str, ...]
     reading: tuple[str, ...]
     source: str | None
     caveat: str | None
@@ -69,43 +99,51 @@ class Report:
     @property
     def tables(self) -> tuple[Table, ...]:
         """All tables, in order."""
-        return self.leaderboards + tuple(table for section in self.sections for table in section.tables)
+        return tuple(table for section in self.sections for table in section.tables)
 
 
 def write_report(
-    leaderboard: Leaderboard,
+    results: Results,
     *,
+    found: frozenset[str],
     experiment: str,
     dataset: str,
     counts: Counts,
-    paper: PaperResults | None = None,
-    revision: str | None = None,
-    study: StudyTables | None = None,
+    protocol: str,
+    run: Mapping[str, str],
     warnings: Sequence[str] = (),
 ) -> Report:
     """Put a report's text together.
 
     Args:
-        leaderboard: the study's results.
-        experiment: name of the experiment.
+        results: all numbers.
+        found: tables, maps and properties of the study that sections can ask for, see `found_in`.
+        experiment: its name.
         dataset: name of its dataset.
         counts: `raw` (as downloaded) and `core` (after filtering), each with `users`, `items`, `interactions`.
-        paper: the paper's results on the dataset.
-        revision: of the code, if known.
-        study: tables of significance and analysis; None leaves their sections out.
+        protocol: how events were split.
+        run: `command`, `date` and `revision` of the run.
         warnings: further ones.
     """
+    there = [part for part in PARTS if found.issuperset(part.needs)]
+    sections = [_section(part, results, found) for part in there]
+    paper = results.paper
     return Report(
-        title=f"{experiment}: diffusion recommenders on {dataset}",
-        verdicts=tuple(headline(study)) if study else (),
-        warnings=(*find_warnings(leaderboard), *warnings),
-        setup=tuple(_setup(leaderboard, dataset, counts, revision)),
-        leaderboards=tuple(leaderboard_table(leaderboard, split, paper) for split in SPLITS),
-        sections=tuple(study_sections(leaderboard, paper, study)),
-        reading=tuple(_reading(leaderboard, paper)),
+        title=f"{experiment}: sequential recommenders on {dataset}",
+        answer=answer(results),
+        warnings=(*find_warnings(results.leaderboard), *warnings),
+        setup=tuple(_setup(results.leaderboard, dataset, counts, protocol, run)),
+        sections=tuple(part for part in sections if part.sentences or part.tables or part.figures),
+        left_out=tuple(f"{part.title}: {part.absent}." for part in PARTS if part not in there and part.absent),
+        reading=tuple(_reading(paper)),
         source=paper.source if paper else None,
         caveat=paper.caveat if paper else None,
     )
+
+
+def _section(part: Part, results: Results, found: frozenset[str]) -> Section:
+    text, made = part.write(results), part.made(found)
+    return Section(part.title, text.sentences, text.tables, tuple(one.name for one in made if one in part.figures))
 
 
 def render_markdown(report: Report) -> str:
@@ -123,54 +161,63 @@ def render_html(report: Report, figures: Mapping[str, Figure] | None = None) -> 
 
     Args:
         report: its text.
-        figures: drawn into the page as SVG, by the name under which a section asks for them; those that no section
-            asks for follow the leaderboards.
+        figures: drawn into the page as SVG, by the name under which a section asks for them.
     """
     drawings = {
-        name: embed_svg(figure, name, prefix=f"figure-{number}")
+        name: embed_svg(figure, name.removesuffix("_figure").replace("_", " "), prefix=f"figure-{number}")
         for number, (name, figure) in enumerate((figures or {}).items(), start=1)
     }
-    asked = {name for section in report.sections for name in section.figures}
-    first = {name: drawing for name, drawing in drawings.items() if name not in asked}
-    return environment().get_template("report.html.j2").render(report=report, figures=drawings, first=first)
+    return environment().get_template("report.html.j2").render(report=report, figures=drawings)
 
 
-def _setup(leaderboard: Leaderboard, dataset: str, counts: Counts, revision: str | None) -> list[tuple[str, str]]:
-    seeds = {leaderboard.score(model, SPLITS[0], leaderboard.metrics[0]).n_seeds for model in leaderboard.models}
-    seen = "left out of" if leaderboard.exclude_seen else "kept in"
+def _setup(
+    board: Leaderboard, dataset: str, counts: Counts, protocol: str, run: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    seeds = sorted({board.score(name, TEST, board.metrics[0]).n_seeds for name in board.trained})
+    primary, other = board.rankings
     rows = [
         ("Dataset", dataset),
         ("After filtering", _count(counts["core"])),
         ("Before filtering", _count(counts["raw"])),
-        ("Split", "leave-one-out: each user's last item is the test target, the one before the validation target"),
-        ("Ranking", f"the whole catalogue of {counts['core']['items']:,} items; seen items {seen} the ranking"),
-        ("Models", ", ".join(leaderboard.models)),
-        ("Baselines", ", ".join(leaderboard.baselines) or "none"),
-        ("Seeds a model", " to ".join(str(count) for count in sorted({min(seeds), max(seeds)}))),
-        ("Trained on", ", ".join(leaderboard.devices) or "unknown"),
+        ("Split", PROTOCOLS.get(protocol, protocol)),
+        (
+            "Ranking",
+            f"of the whole catalogue of {counts['core']['items']:,} items: {ranking_text(primary)} (tests, groups and "
+            f"figures); beside it {ranking_text(other)}",
+        ),
+        ("Models", ", ".join(board.models)),
+        ("Controls", ", ".join(board.with_role(CONTROL))),
+        ("Baselines", ", ".join(board.with_role(BASELINE))),
+        ("Seeds of each that trains", " to ".join(str(count) for count in dict.fromkeys((*seeds[:1], *seeds[-1:])))),
+        ("Trained on", ", ".join(board.devices)),
+        ("Command", run["command"]),
+        ("Date", run["date"]),
+        ("Code", run["revision"]),
     ]
-    return [*rows, ("Code", revision)] if revision else rows
+    return [(label, value) for label, value in rows if value]
 
 
 def _count(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[name]:,} {name}" for name in ("users", "items", "interactions"))
 
 
-def _reading(leaderboard: Leaderboard, paper: PaperResults | None) -> list[str]:
+def _reading(paper: PaperResults | None) -> list[str]:
     lines = [
         "HR@K is the share of users whose target is among the first K; NDCG@K weighs it by 1 / log2(rank + 1); MRR is "
-        "the mean of 1 / rank. Higher is better. Tied items count as half ahead of the target.",
-        "Models: mean ± sample standard deviation over seeds; it tells how much the seed matters, not whether a "
-        "difference is significant. Baselines draw nothing, so they have one value.",
+        "the mean of 1 / rank. Higher is better. Where items have exactly the target's score, a metric is its "
+        "expectation when ties are broken at random.",
+        "Rankers that train: mean ± sample standard deviation over seeds; it tells how much the seed matters, not "
+        "whether a difference is significant. Others draw nothing, so they have one value and no seeds.",
+        "Models are what the study is about, controls lack what makes a model, baselines are what a model has to beat.",
         "Numbers are cut off after four decimals, never rounded up. Bold is the highest mean of a column, paper aside.",
-        f"Each model's weights are those of the epoch with the best validation {DECLARED_METRIC}, so its validation "
-        "scores flatter it; compare models on test.",
-        "Seconds are of training alone, without validation.",
+        f"Each ranker's weights are those of the epoch with the best validation {DECLARED_METRIC}, so its validation "
+        "scores flatter it; compare rankers on test.",
+        "Seconds are of training or counting, without validation; labels/s are the targets that training compares in a "
+        "second.",
+        "A target that the user had before is not among unseen items: it gets the last rank there.",
     ]
-    if leaderboard.exclude_seen:
-        lines.append("A target that the user had before cannot be recommended and gets the last rank.")
     if paper:
-        lines.append("Rows marked paper repeat the paper's numbers, the same under both splits.")
+        lines.append("Rows marked paper repeat the paper's numbers, which rank all items, the same under both splits.")
     return lines
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from diffurecsys.evaluation.leaderboard import DECLARED_METRIC, TEST, Leaderboard
+from diffurecsys.columns import TEST
+from diffurecsys.evaluation.leaderboard import DECLARED_METRIC, Leaderboard
+from diffurecsys.evaluation.ranks import ALL
+from diffurecsys.reporting.leaderboard_tables import format_score, format_seconds, format_seeds
 from diffurecsys.reporting.paper import PaperResults
 from diffurecsys.reporting.report import Report, environment
 from diffurecsys.reporting.text_table import NOTHING, Line, Table
-from diffurecsys.reporting.leaderboard_tables import format_score, format_seconds
 
 Record = Mapping[str, Any]
 
@@ -30,9 +32,10 @@ def make_record(
     """
     metrics = [metric for metric in METRICS if metric in leaderboard.metrics] or list(leaderboard.metrics[:1])
     lines = []
-    for name in (*leaderboard.models, *leaderboard.baselines):
+    comparable = paper if leaderboard.ranking == ALL else None
+    for name in leaderboard.names:
         scores = {metric: format_score(leaderboard.score(name, TEST, metric)) for metric in metrics}
-        printed = {metric: paper.score(name, metric) if paper else None for metric in metrics}
+        printed = {metric: comparable.score(name, metric) if comparable else None for metric in metrics}
         lines.append(
             {
                 "model": name,
@@ -47,7 +50,7 @@ def make_record(
         "dataset": dataset,
         "metrics": metrics,
         "setup": dict(report.setup),
-        "verdicts": list(report.verdicts),
+        "answer": list(report.answer),
         "warnings": list(report.warnings),
         "lines": lines,
     }
@@ -59,13 +62,13 @@ def summary_table(records: Iterable[Record]) -> Table:
     for record in records:
         for line in record["lines"]:
             texts = [line[kind].get(metric, NOTHING) for metric in METRICS for kind in ("scores", "paper")]
-            seeds = str(line["seeds"]) if line["seeds"] else NOTHING
-            lines.append(Line((record["experiment"], record["dataset"], line["model"], *texts, line["seconds"], seeds)))
+            cells = (record["experiment"], record["dataset"], line["model"], *texts, line["seconds"])
+            lines.append(Line((*cells, format_seeds(line["seeds"]))))
     headings = [heading for metric in METRICS for heading in (f"test {metric}", "paper's")]
     return Table(
         "summary",
         "All experiments",
-        ("experiment", "dataset", "model", *headings, "training seconds", "seeds"),
+        ("experiment", "dataset", "ranker", *headings, "training seconds", "seeds"),
         tuple(lines),
         "Mean ± standard deviation over seeds. Experiments differ in network, epochs and hardware: see their reports.",
     )

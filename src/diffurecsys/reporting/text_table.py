@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil, floor, isnan
 from typing import Any
@@ -12,6 +12,8 @@ import pandas as pd
 from diffurecsys.evaluation.leaderboard import cut
 
 NOTHING = "–"
+
+PAGE_METRICS = ("HR@10", "NDCG@10")  # the files hold the others
 
 Format = Callable[[Any], str]
 Columns = dict[str, tuple[str, Format]]  # by column of a frame: its heading, how to write a value
@@ -100,6 +102,13 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{min(1.0, ceil(1000 * value - 1e-9) / 1000):.3f}"
 
 
+def value_text(value: Any) -> str:  # noqa: ANN401 - any parameter's value
+    """Write a parameter's value so that a CSV file keeps it apart from a missing one: `0.001`, `none`, `cosine`."""
+    if value is None:
+        return "none"
+    return f"{value:.10g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
 def seeds(value: float) -> str:
     """Write `5 seeds`, `1 seed`."""
     return f"{int(value)} seed{'' if int(value) == 1 else 's'}"
@@ -109,6 +118,34 @@ def join(names: Iterable[str]) -> str:
     """Write `a, b and c`."""
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def metric_label(metric: str) -> str:
+    """Write a metric as names of tables allow: `ndcg_10`."""
+    return metric.lower().replace("@", "_")
+
+
+def on_page(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the rows of the two metrics that pages show."""
+    shown = [metric for metric in PAGE_METRICS if metric in set(table["metric"])] or list(table["metric"].unique()[:2])
+    return table[table["metric"].isin(shown)]
+
+
+def with_relative_interval(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add `relative_interval` as text; rows without a relative difference go."""
+    known = rows[rows["relative_difference"].notna()]
+    return known.assign(
+        relative_interval=[
+            interval(low, high) for low, high in zip(known["relative_low"], known["relative_high"], strict=True)
+        ]
+    )
+
+
+def with_interval(row: Mapping[Hashable, Any]) -> str:
+    """Write `0.0534 [0.0501, 0.0567]` of a row with mean, low and high; the mean alone where there is no interval."""
+    if pd.isna(row["low"]):
+        return score(row["mean"])
+    return f"{score(row['mean'])} {interval(row['low'], row['high'], scale=1, digits=4)}"
 
 
 def _missing(value: Any) -> bool:  # noqa: ANN401 - a cell of any frame

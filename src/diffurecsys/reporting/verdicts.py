@@ -7,12 +7,22 @@ from typing import Any
 
 import pandas as pd
 
-from diffurecsys.evaluation.inference import ENSEMBLE, STEPS, TRAINING_SEEDS
+from diffurecsys.evaluation.inference import ALGORITHM_3, ENSEMBLE, MEMBER, STEPS, TRAINING_SEEDS
 from diffurecsys.evaluation.significance.seeds import ENOUGH_SEEDS
-from diffurecsys.reporting.text_table import interval, p_value, percent, seeds
+from diffurecsys.reporting.text_table import interval, p_value, percent, seeds, value_text
 
 ALPHA = 0.05
 BETTER, WORSE, OPEN = "better", "worse", "no difference shown"
+NO_NOISE = "network.delta"  # at 0 a diffusion model is its own control
+
+GAINS = {  # by kind and kind of the reference: what is compared
+    (ENSEMBLE, ENSEMBLE): "mean of {level} reverse processes instead of {reference_level}",
+    (ALGORITHM_3, ALGORITHM_3): "Algorithm 3 with {level} sampling seeds instead of {reference_level}",
+    (ALGORITHM_3, ENSEMBLE): "Algorithm 3 with {level} sampling seeds instead of the mean of {level} reverse processes",
+    (TRAINING_SEEDS, MEMBER): "ensemble of {level} training seeds instead of the mean of its single members",
+    (TRAINING_SEEDS, ENSEMBLE): "ensemble of {level} training seeds instead of {level} samples of one trained model "
+    "(equally many reverse processes)",
+}
 
 Row = Mapping[str, Any]
 
@@ -42,66 +52,43 @@ def describe(row: Row) -> str:
     return found
 
 
-def model_verdicts(comparisons: pd.DataFrame, metric: str) -> list[str]:
+def pair_verdicts(comparisons: pd.DataFrame, metric: str) -> list[str]:
     """Return one sentence for every compared pair on a metric."""
     return [
-        f"{row['model']} vs {row['reference']} on {metric}: {describe(row)}."
-        for row in _comparable(comparisons, metric)
+        f"{row['model']} vs {row['reference']} on {metric}: {describe(row)}." for row in comparable(comparisons, metric)
     ]
 
 
-def sweep_verdicts(sweep: pd.DataFrame, metric: str) -> list[str]:
-    """Say what the noised target contributes, model by model: the control first, then larger δ, then a plain sum."""
+def sweep_verdicts(sweeps: pd.DataFrame, metric: str) -> list[str]:
+    """Say what every value of a swept parameter makes of a ranker; of the noised target, whether it contributes."""
     sentences = []
-    rows = sweep[sweep["metric"] == metric]
-    for configured in _rows(rows[rows["model"] == rows["base"]]):
-        base, delta = configured["base"], configured["delta"]
-        others = rows[(rows["base"] == base) & (rows["model"] != base)].sort_values("delta")
-        for row in _rows(others):
-            known = _relative(row, configured["mean"])
-            what = "without the noised target (δ = 0)" if row["delta"] == 0 else f"with δ = {row['delta']:g}"
-            sentences.append(f"{base} {what} instead of δ = {delta:g}, on {metric}: {describe(known)}.")
-            if row["delta"] == 0:
-                sentences.append(_contribution(base, conclude(known)))
+    rows = rows_of(sweeps[sweeps["metric"] == metric])
+    configured = {(row["sweep"], row["base"]): row["value"] for row in rows if row["configured"]}
+    for row in rows:
+        if row["configured"] or pd.isna(row["relative_difference"]):
+            continue
+        usual, value = value_text(configured[row["sweep"], row["base"]]), value_text(row["value"])
+        name = "δ" if row["parameter"] == NO_NOISE else row["parameter"]
+        control = is_control(row)
+        what = "without the noised target (δ = 0)" if control else f"with {name} = {value}"
+        sentences.append(f"{row['base']} {what} instead of {name} = {usual}, on {metric}: {describe(row)}.")
+        if control:
+            sentences.append(contribution(row["base"], conclude(row)))
     return sentences
 
 
-def steps_verdicts(probe_comparisons: pd.DataFrame, metric: str) -> list[str]:
-    """Say for each model what the most reverse steps gain over the fewest."""
-    sentences = []
-    for row in _largest(_comparable(probe_comparisons, metric), STEPS):
-        sentences.append(
-            f"{row['model']}, {row['level']} reverse steps instead of {row['reference_level']}, on {metric}: "
-            f"{describe(row)}."
-        )
-    return sentences
+def is_control(row: Row) -> bool:
+    """Tell whether a row of a sweep is a diffusion model without its noised target."""
+    return bool(row["parameter"] == NO_NOISE and not row["configured"] and value_text(row["value"]) == "0")
 
 
-def ensemble_verdicts(probe_comparisons: pd.DataFrame, metric: str) -> list[str]:
-    """Say for each model what averaging over sampling seeds and over training seeds gains."""
-    rows = _comparable(probe_comparisons, metric)
-    same = [row for row in rows if row["kind"] == row["reference_kind"]]
-    sentences = [
-        f"{row['model']}, mean of {row['level']} samples instead of {row['reference_level']} (Algorithm 3), on "
-        f"{metric}: {describe(row)}."
-        for row in _largest(same, ENSEMBLE)
-    ]
-    sentences += [
-        f"{row['model']}, mean of {row['level']} training seeds instead of {row['reference_level']}, on {metric}: "
-        f"{describe(row)}."
-        for row in _largest(same, TRAINING_SEEDS)
-    ]
-    crossed = [row for row in rows if row["kind"] != row["reference_kind"]]
-    sentences += [
-        f"{row['model']}, mean of {row['level']} training seeds instead of {row['level']} samples of one trained model "
-        f"(equally many reverse processes), on {metric}: {describe(row)}."
-        for row in _largest(crossed, TRAINING_SEEDS)
-        if row["level"] > 1
-    ]
-    return sentences
+def contribution(base: str, conclusion: str) -> str:
+    """Say what the control without noised target tells of `base`.
 
-
-def _contribution(base: str, conclusion: str) -> str:
+    Args:
+        base: the model.
+        conclusion: of its control against it.
+    """
     if conclusion == WORSE:
         return f"So {base}'s noised target does contribute here."
     if conclusion == BETTER:
@@ -112,28 +99,39 @@ def _contribution(base: str, conclusion: str) -> str:
     )
 
 
-def _relative(row: Row, mean: float) -> dict[str, Any]:
-    """Name a row of the sweep as `compare_models` does."""
-    return {
-        **row,
-        "relative_low": row["diff_low"] / mean,
-        "relative_high": row["diff_high"] / mean,
-    }
+def steps_verdicts(probe_comparisons: pd.DataFrame, metric: str) -> list[str]:
+    """Say for each ranker what the most reverse steps gain over the fewest."""
+    return [
+        f"{row['model']}, {row['level']} reverse steps instead of {row['reference_level']}, on {metric}: "
+        f"{describe(row)}."
+        for row in _largest(comparable(probe_comparisons, metric), (STEPS, STEPS))
+    ]
 
 
-def _comparable(table: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
+def ensemble_verdicts(probe_comparisons: pd.DataFrame, metric: str) -> list[str]:
+    """Say for each ranker what averaging gains: reverse processes, Algorithm 3's calls, training seeds."""
+    rows = comparable(probe_comparisons, metric)
+    return [
+        f"{row['model']}, {what.format(**row)}, on {metric}: {describe(row)}."
+        for kinds, what in GAINS.items()
+        for row in _largest(rows, kinds)
+    ]
+
+
+def comparable(table: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
     """Rows on a metric whose reference is not 0 altogether."""
-    return _rows(table[(table["metric"] == metric) & table["relative_difference"].notna()])
+    return rows_of(table[(table["metric"] == metric) & table["relative_difference"].notna()])
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a frame's rows by column."""
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
-def _largest(rows: Sequence[Row], kind: str) -> list[Row]:
-    """Keep each model's row with the highest level."""
+def _largest(rows: Sequence[Row], kinds: tuple[str, str]) -> list[Row]:
+    """Keep each ranker's row with the highest level that compares these kinds."""
     best: dict[str, Row] = {}
     for row in rows:
-        if row["kind"] == kind and row["level"] >= best.get(row["model"], row)["level"]:
+        if (row["kind"], row["reference_kind"]) == kinds and row["level"] >= best.get(row["model"], row)["level"]:
             best[row["model"]] = row
     return list(best.values())

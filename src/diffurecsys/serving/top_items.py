@@ -36,8 +36,7 @@ def top_items(x: Tensor, items: Tensor, k: int, excluded: tuple[Tensor, Tensor] 
         ValueError: k is not within 1 … n_items.
     """
     n_items = len(items)
-    if not 1 <= k <= n_items:
-        raise ValueError(f"k must lie in 1 … {n_items} (the catalogue), got {k}")
+    _check(k, n_items)
     block = max(k, BLOCK_SCORES // max(1, len(x)))
     scores = x.new_empty((len(x), 0))
     found = torch.empty((len(x), 0), dtype=torch.int64, device=x.device)
@@ -51,6 +50,29 @@ def top_items(x: Tensor, items: Tensor, k: int, excluded: tuple[Tensor, Tensor] 
         part, number = _best(part, number, k)
         scores, found = _best(torch.cat([scores, part], dim=1), torch.cat([found, number], dim=1), k)
     return TopItems(found, scores)
+
+
+def best_scores(scores: Tensor, k: int, excluded: tuple[Tensor, Tensor] | None = None) -> TopItems:
+    """Find the k largest scores of every row.
+
+    Args:
+        scores: float32 `[batch, n_items]`; excluded ones are overwritten.
+        k: how many; at most the catalogue.
+        excluded: rows and items, int64 `[pairs]` each, that may not be recommended.
+
+    Raises:
+        ValueError: k is not within 1 … n_items.
+    """
+    _check(k, scores.shape[1])
+    if excluded is not None:
+        scores[excluded] = float("-inf")
+    value, number = _best(scores, torch.arange(scores.shape[1], device=scores.device).expand_as(scores), k)
+    return TopItems(number, value)
+
+
+def _check(k: int, n_items: int) -> None:
+    if not 1 <= k <= n_items:
+        raise ValueError(f"k must lie in 1 … {n_items} (the catalogue), got {k}")
 
 
 def _best(scores: Tensor, number: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from kedro_mlflow.framework.hooks import MlflowHook
 
 from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
+from diffurecsys.machine import git_revision
 from diffurecsys.parameters import leaves
 from diffurecsys.study import Cell
 from diffurecsys.tracking.runs import (
@@ -115,13 +115,3 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             self._runs[cell.namespace] = run_id
             log_fitting(run_id, tracked)
         return self._runs[cell.namespace]
-
-
-def git_revision(folder: Path) -> str:
-    """Describe the revision checked out in `folder`: its hash, with `-dirty` for local changes; else `unknown`."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return found.stdout.strip()

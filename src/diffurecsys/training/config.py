@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from diffurecsys.checks import at_least, one_of, positive, within
+from diffurecsys.checks import device as check_device
 from diffurecsys.data.schemes import SCHEMES
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -72,6 +73,7 @@ class TrainingConfig:
         positive(self, "learning_rate", "lr_decay", "clip_norm")
         at_least(self, 0, "weight_decay", "warmup_steps")
         within(self, 0, 1, "beta2", "average")
+        check_device(self, "device")
         one_of(self, tuple(SCHEMES), "scheme")
         one_of(self, get_args(Precision), "precision")
         one_of(self, get_args(Optimiser), "optimiser")

@@ -8,7 +8,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from diffurecsys.errors import UserError
 from diffurecsys.training.config import Precision
+
+
+class DeviceError(UserError, ValueError):
+    """The device that is asked for is not there."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -22,9 +27,9 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"training.device {name!r} is not a device name; use auto, cpu or cuda") from error
+        raise ValueError(f"{name!r} is no device; use auto, cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"training.device is {name!r}, but PyTorch sees no CUDA device here; use auto or cpu")
+        raise DeviceError(f"the device is to be {name!r}, but PyTorch sees no CUDA device here; use auto or cpu")
     return device
 
 

@@ -118,7 +118,13 @@ def fit_cell(
 
 
 def rank_cell(
-    weights: RankerWeights, data: StudyData, *, seed: int, batch_size: int = 512, device: str = "auto"
+    weights: RankerWeights,
+    data: StudyData,
+    *,
+    seed: int,
+    batch_size: int = 512,
+    device: str = "auto",
+    users: int | None = None,
 ) -> dict[str, Ranks]:
     """Rank the validation and the test targets with a fitted cell.
 
@@ -128,6 +134,7 @@ def rank_cell(
         seed: of the cell.
         batch_size: histories scored at once.
         device: where to score.
+        users: only the first so many of each part.
 
     Returns:
         `validation` and `test`.
@@ -137,7 +144,7 @@ def rank_cell(
     """
     if weights.data != data.fingerprint:
         raise DataError(
-            "these weights were made from other sequences or another split: items have other numbers there. Train again."
+            "these weights were made from other sequences or another split: items have other numbers. Train again."
         )
     where = resolve_device(device)
     ranker: Ranker = weights.build(where)
@@ -147,7 +154,7 @@ def rank_cell(
         part: rank_targets(
             scorer(ranker, "evaluation"),
             data,
-            examples,
+            examples[:users],
             generator=derive_generator(seed, f"rank {part}", where),
             batch_size=batch_size,
             device=where,

@@ -26,8 +26,8 @@ from rich.console import Console
 
 from diffurecsys.data import download, transfer
 from diffurecsys.data.archives import open_interactions
-from diffurecsys.data.specs import HOST, DatasetSpec
 from diffurecsys.data.download import MIRROR_VARIABLE, ArchiveRecord, DownloadError, fetch_archive
+from diffurecsys.data.specs import HOST, DatasetSpec
 
 SPEC = DatasetSpec("mine", "mine.zip", path="folder/mine.zip")
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffurecsys.data.recbole_files import read_interactions
-from diffurecsys.data.specs import Counts
 from diffurecsys.data.kcore import EmptyCoreError, filter_k_core
+from diffurecsys.data.recbole_files import read_interactions
 from diffurecsys.data.sequences import count_interactions
+from diffurecsys.data.specs import Counts
 
 Row = tuple[str, str, int]
 

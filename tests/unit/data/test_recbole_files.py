@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffurecsys.data import atomic
+from diffurecsys.data import recbole_files
 from diffurecsys.data.archives import ArchiveError
 from diffurecsys.data.recbole_files import AtomicFileError, read_interactions
 
@@ -76,7 +76,7 @@ def test_round_trip(tmp_path_factory, data, order, n_extra, line_end, last_end, 
     text = line_end.join("\t".join(line[i] for i in order) for line in [names, *lines]) + line_end * last_end
     path = inter(tmp_path_factory.mktemp("round"), text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(atomic, "_BLOCK_BYTES", block)
+        patch.setattr(recbole_files, "_BLOCK_BYTES", block)
         table = read_interactions(path)
     assert columns(table) == [(*row, i) for i, row in enumerate(data)]
 
@@ -188,7 +188,7 @@ def test_errors_name_file_line_and_value(tmp_path, content, message):
 
 
 def test_the_line_is_right_far_into_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(atomic, "_BLOCK_BYTES", 4096)
+    monkeypatch.setattr(recbole_files, "_BLOCK_BYTES", 4096)
     lines = [f"u{i}\ti\t{i}" for i in range(5000)]
     lines[4321] = "u\ti\tnoon"
     assert fault(rows(tmp_path, *lines)) == "made.inter, line 4323: timestamp 'noon' is not a number"
@@ -199,7 +199,7 @@ def test_a_long_value_is_shown_by_its_start(tmp_path):
 
 
 def test_a_line_longer_than_a_block_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(atomic, "_BLOCK_BYTES", 200)
+    monkeypatch.setattr(recbole_files, "_BLOCK_BYTES", 200)
     path = rows(tmp_path, "u\ti\t1", "u" * 600 + "\ti\t1")
     assert fault(path) == "made.inter, line 3: the line is longer than 200 bytes"
 
@@ -236,7 +236,7 @@ def test_a_rating_that_is_needed_must_be_a_number(tmp_path, rating):
 
 def test_memory_is_near_the_size_of_the_table(tmp_path, monkeypatch):
     """No more than a few blocks are held beside the table; ids are never Python strings."""
-    monkeypatch.setattr(atomic, "_BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(recbole_files, "_BLOCK_BYTES", 1 << 16)
     n = 200_000
     text = io.StringIO()
     text.write(HEADER + "\n")

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from diffurecsys.data.specs import Counts
 from diffurecsys.data.sequences import (
     CountsMismatchError,
     build_sequences,
@@ -16,6 +15,7 @@ from diffurecsys.data.sequences import (
     count_interactions,
     to_store,
 )
+from diffurecsys.data.specs import Counts
 
 USER_COUNT = 300
 
@@ -51,20 +51,20 @@ ROWS = [
 
 
 def test_sequences_by_hand():
-    """Users and items are numbered by first row; equal timestamps keep the order of rows."""
+    """Users and items are numbered by identifier; equal timestamps keep the order of rows."""
     sequences = build_sequences(ibis.memtable(interactions(ROWS)))
     table = sequences.table.to_pyarrow()
     assert table.schema.names == ["user", "items", "timestamps"]
     assert table.schema.types[0] == pa.int32()
     assert [kind.value_type for kind in table.schema.types[1:]] == [pa.int32(), pa.int64()]
     assert table.to_pylist() == [
-        {"user": 0, "items": [0, 2, 1], "timestamps": [5, 5, 5]},
-        {"user": 1, "items": [0, 1, 0, 3], "timestamps": [1, 3, 3, 3]},
+        {"user": 0, "items": [1, 2, 1, 0], "timestamps": [1, 3, 3, 3]},
+        {"user": 1, "items": [1, 3, 2], "timestamps": [5, 5, 5]},
     ]
     users, items = sequences.user_vocabulary.to_pyarrow(), sequences.item_vocabulary.to_pyarrow()
     assert (users.schema.types, items.schema.types) == ([pa.int32(), pa.string()], [pa.int32(), pa.string()])
-    assert users.to_pylist() == [{"user": 0, "user_id": "bob"}, {"user": 1, "user_id": "ann"}]
-    assert items.to_pylist() == [{"item": i, "item_id": name} for i, name in enumerate("xyzw")]
+    assert users.to_pylist() == [{"user": 0, "user_id": "ann"}, {"user": 1, "user_id": "bob"}]
+    assert items.to_pylist() == [{"item": i, "item_id": name} for i, name in enumerate("wxyz")]
 
 
 def test_the_order_in_which_rows_are_stored_does_not_matter():
@@ -76,7 +76,7 @@ def test_the_order_in_which_rows_are_stored_does_not_matter():
 def test_agrees_with_a_plain_sort_whatever_the_number_of_threads(tmp_path):
     rows = many_rows()
     pq.write_table(interactions(rows), tmp_path / "interactions.parquet", row_group_size=512)
-    names = list(dict.fromkeys(item for _, item, _ in rows))
+    names = sorted({item for _, item, _ in rows})
     expected = {}
     for r in sorted(range(len(rows)), key=lambda r: (rows[r][2], r)):
         expected.setdefault(rows[r][0], []).append(names.index(rows[r][1]))
@@ -87,7 +87,7 @@ def test_agrees_with_a_plain_sort_whatever_the_number_of_threads(tmp_path):
         users = sequences.user_vocabulary.to_pyarrow()["user_id"].to_pylist()
         tables.append(sequences.table.to_pyarrow())
         assert dict(zip(users, tables[-1]["items"].to_pylist(), strict=True)) == expected
-        assert users == list(dict.fromkeys(user for user, _, _ in rows))
+        assert users == sorted({user for user, _, _ in rows})
         assert sequences.item_vocabulary.to_pyarrow()["item_id"].to_pylist() == names
     assert tables[0].equals(tables[1])
 
@@ -103,6 +103,20 @@ def test_order_survives_parquet(tmp_path):
         assert saved[0].to_pylist() == list(range(saved.num_rows))
     loaded = connection.read_parquet(tmp_path / "table.parquet").to_pyarrow()
     assert to_store(loaded, n_items=500).n_users == USER_COUNT
+
+
+def test_the_order_of_the_file_numbers_nothing():
+    """Other rows first, and by other times, give the same numbers: a split of them means the same items."""
+    again = build_sequences(ibis.memtable(interactions([(user, item, -time) for user, item, time in reversed(ROWS)])))
+    expected = build_sequences(ibis.memtable(interactions(ROWS)))
+    for name in ("user_vocabulary", "item_vocabulary"):
+        assert getattr(again, name).to_pyarrow().equals(getattr(expected, name).to_pyarrow())
+
+
+def test_identifiers_are_ordered_by_their_bytes():
+    rows = [("u", item, 0) for item in ("é", "z", "B", "a", "10", "9")]
+    vocabulary = build_sequences(ibis.memtable(interactions(rows))).item_vocabulary.to_pyarrow()
+    assert vocabulary["item_id"].to_pylist() == ["10", "9", "B", "a", "z", "é"]
 
 
 def test_users_with_too_little_are_named():
@@ -166,8 +180,8 @@ def test_store_from_chunks_and_slices():
 def test_store_of_built_sequences():
     sequences = build_sequences(ibis.memtable(interactions(ROWS)))
     store = to_store(sequences.table.to_pyarrow(), n_items=4)
-    assert store.items.tolist() == [0, 2, 1, 0, 1, 0, 3]
-    assert np.array_equal(store.offsets.numpy(), [0, 3, 7])
+    assert store.items.tolist() == [1, 2, 1, 0, 1, 3, 2]
+    assert np.array_equal(store.offsets.numpy(), [0, 4, 7])
 
 
 @pytest.mark.parametrize(("users", "row", "user"), [([1, 0], 0, 1), ([0, 2], 1, 2), ([0, 0], 1, 0)])

@@ -6,8 +6,8 @@ import ibis
 import numpy as np
 import pytest
 
-from diffurecsys.data.recbole_files import read_interactions
 from diffurecsys.data.kcore import filter_k_core
+from diffurecsys.data.recbole_files import read_interactions
 from diffurecsys.data.sequences import build_sequences, count_interactions
 from diffurecsys.data.synthetic import write_sample
 

@@ -15,19 +15,12 @@ from diffurecsys.evaluation.groups import (
     head_items,
     make_groups,
 )
-from diffurecsys.evaluation.ranks import Ranks
 from diffurecsys.evaluation.significance.scores import ModelScores
-
-
-def ranks(targets):
-    n = len(targets)
-    zeros = np.zeros(n, dtype=np.int64)
-    return Ranks(np.arange(n), np.array(targets), np.ones(n), zeros, zeros, zeros)
 
 
 def groups_of(targets, popularity, lengths, training=None, **how):
     training = popularity if training is None else training
-    made = make_groups(ranks(targets), np.array(popularity), np.array(training), np.array(lengths), **how)
+    made = make_groups(np.array(targets), np.array(lengths), np.array(popularity), np.array(training), **how)
     return {group.name: group for group in made}
 
 

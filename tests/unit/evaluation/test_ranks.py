@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diffurecsys.data.packing import PackedBatch
-from diffurecsys.data.store import Examples, SequenceStore, leave_one_out
-from diffurecsys.evaluation.ranks import Ranks, rank_targets, training_popularity
+from diffurecsys.data.split import StudyData, leave_one_out
+from diffurecsys.data.store import Examples, SequenceStore
+from diffurecsys.evaluation.ranks import ALL, UNSEEN, Ranks, rank_in_scores, rank_targets
 
-STORE = SequenceStore.from_lists([[0, 1, 2, 3], [4, 3, 2, 1, 0], [1, 1, 2]], n_items=6)
-SPLIT = leave_one_out(STORE, max_length=2)  # test targets 3, 0, 2
+
+def study(lists, n_items: int, max_length: int) -> StudyData:
+    store = SequenceStore.from_lists(lists, n_items)
+    return StudyData(store, leave_one_out(store, max_length=max_length))
+
+
+DATA = study([[0, 1, 2, 3], [4, 3, 2, 1, 0], [1, 1, 2]], 6, max_length=2)  # test targets 3, 0, 2
 
 
 def rank(rows: dict[int, list[float]], **how) -> Ranks:
@@ -20,59 +27,73 @@ def rank(rows: dict[int, list[float]], **how) -> Ranks:
     def score(batch: PackedBatch, generator: torch.Generator) -> torch.Tensor:
         return torch.tensor([rows[target] for target in batch.targets.tolist()])
 
-    popularity = training_popularity(STORE, SPLIT.train)
-    return rank_targets(score, STORE, SPLIT.test, generator=torch.Generator(), popularity=popularity, **how)
+    return rank_targets(score, DATA, DATA.split.test, generator=torch.Generator(), **how)
 
 
 SCORES = {
-    3: [5.0, 4.0, 3.0, 2.0, 1.0, 0.0],  # three better
-    0: [1.0, 1.0, 1.0, 2.0, 0.0, 0.0],  # one better, two tied: ranks 2, 3, 4
-    2: [0.0, 0.0, 9.0, 0.0, 0.0, 0.0],  # none better
+    3: [5.0, 4.0, 3.0, 2.0, 1.0, 2.0],  # three better, one tied
+    0: [1.0, 1.0, 1.0, 2.0, 0.0, 1.0],  # one better, three tied
+    2: [0.0, 10.0, 9.0, 9.0, 0.0, 0.0],  # one better, one tied
 }
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 512])
-def test_counts_better_and_tied_items_in_the_order_of_the_examples(batch_size):
+def test_one_pass_gives_both_rankings_in_the_order_of_the_examples(batch_size):
     ranks = rank(SCORES, batch_size=batch_size)
     assert ranks.target.tolist() == [3, 0, 2]
-    assert ranks.rank.tolist() == [4.0, 3.0, 1.0]
-    assert ranks.n_tied.tolist() == [0, 2, 0]
+    assert (ranks.greater.tolist(), ranks.tied.tolist()) == ([3, 1, 1], [1, 3, 1])
+    # had before, whatever the length of the history: 0, 1, 2 | 4, 3, 2, 1 | 1
+    assert (ranks.greater_unseen.tolist(), ranks.tied_unseen.tolist()) == ([0, 0, 0], [1, 1, 1])
     assert ranks.user.tolist() == [0, 1, 2]
     assert ranks.history_length.tolist() == [2, 2, 2]
 
 
-def test_expected_rank_is_the_mean_over_random_orders_of_the_tied_items():
-    scores = np.array(SCORES[0])
-    generator = np.random.default_rng(0)
-    drawn = [int((scores + generator.random(6) * 1e-6).argsort()[::-1].tolist().index(0)) + 1 for _ in range(4000)]
-    assert rank(SCORES).rank[1] == pytest.approx(np.mean(drawn), abs=0.05)
+def test_the_model_is_asked_once_for_both():
+    asked = []
+
+    def score(batch, generator):
+        asked.extend(batch.targets.tolist())
+        return torch.zeros(len(batch), 6)
+
+    rank_targets(score, DATA, DATA.split.test, generator=torch.Generator())
+    assert sorted(asked) == [0, 2, 3]
 
 
-def test_excluding_seen_items_looks_at_the_whole_past_not_the_truncated_history():
-    ranks = rank(SCORES, exclude_seen=True)
-    assert ranks.rank.tolist()[0] == 1.0  # 0, 1 and 2 are gone; item 0 lies before the history
-    assert ranks.rank.tolist()[1] == 1.0  # 1, 2, 3 and 4 are gone, 5 is worse
-    assert ranks.rank.tolist()[2] == 1.0
+def test_places_and_expected_ranks_belong_to_a_ranking():
+    ranks = rank(SCORES)
+    assert ranks.places(ALL) == (ranks.greater, ranks.tied)
+    assert ranks.places(UNSEEN) == (ranks.greater_unseen, ranks.tied_unseen)
+    assert ranks.expected(ALL).tolist() == [4.5, 3.5, 2.5]
+    assert ranks.expected(UNSEEN).tolist() == [1.5, 1.5, 1.5]
 
 
-def test_a_target_that_was_seen_gets_the_last_rank_when_seen_items_are_excluded():
-    store = SequenceStore.from_lists([[0, 1, 2, 0]], n_items=4)
-    split = leave_one_out(store, max_length=5)
+def test_a_target_that_was_had_before_stands_behind_all_unseen_items():
+    data = study([[0, 1, 2, 0]], 4, max_length=5)
     ranks = rank_targets(
-        lambda batch, _: torch.tensor([[9.0, 1.0, 2.0, 3.0]]),
-        store,
-        split.test,
-        generator=torch.Generator(),
-        popularity=training_popularity(store, split.train),
-        exclude_seen=True,
+        lambda batch, _: torch.tensor([[9.0, 1.0, 2.0, 3.0]]), data, data.split.test, generator=torch.Generator()
     )
-    assert (ranks.rank[0], ranks.n_tied[0]) == (4.0, 0)
+    assert (ranks.greater.tolist(), ranks.tied.tolist()) == ([0], [0])
+    assert (ranks.greater_unseen.tolist(), ranks.tied_unseen.tolist()) == ([3], [0])
 
 
-def test_popularity_counts_the_training_part_only():
-    # training parts: 0 1 | 4 3 2 | none (three events leave no training example)
-    assert training_popularity(STORE, SPLIT.train).tolist() == [1, 1, 1, 1, 1, 0]
+@given(st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0, float("-inf")]), min_size=5, max_size=5), min_size=1))
+def test_places_in_scores_are_those_of_a_loop(rows):
+    targets = [number % 5 for number in range(len(rows))]
+    greater, tied = rank_in_scores(torch.tensor(rows), torch.tensor(targets))
+    for row, target, ahead, beside in zip(rows, targets, greater.tolist(), tied.tolist(), strict=True):
+        if row[target] == float("-inf"):
+            assert (ahead, beside) == (4, 0)
+        else:
+            assert ahead == sum(score > row[target] for score in row)
+            assert beside == sum(score == row[target] for score in row) - 1
+
+
+def test_popularity_is_that_of_the_training_part():
+    # training parts: 0 1 | 4 3 2 | 1; test targets 3, 0, 2
     assert rank(SCORES).target_popularity.tolist() == [1, 1, 1]
+    data = study([[3, 3, 3, 1, 3]], 4, max_length=2)
+    ranks = rank_targets(lambda *_: torch.zeros(1, 4), data, data.split.test, generator=torch.Generator())
+    assert ranks.target_popularity.tolist() == [3]
 
 
 def test_score_matrices_stay_within_their_bound():
@@ -82,10 +103,7 @@ def test_score_matrices_stay_within_their_bound():
         rows.append(len(batch))
         return torch.zeros(len(batch), 6)
 
-    popularity = training_popularity(STORE, SPLIT.train)
-    rank_targets(
-        score, STORE, SPLIT.test, generator=torch.Generator(), popularity=popularity, max_score_bytes=2 * 6 * 4
-    )
+    rank_targets(score, DATA, DATA.split.test, generator=torch.Generator(), max_score_bytes=2 * 6 * 4)
     assert rows == [2, 1]
 
 
@@ -101,11 +119,5 @@ def test_wrong_shape_is_refused():
 
 def test_no_examples_give_no_ranks():
     empty = torch.empty(0, dtype=torch.int64)
-    ranks = rank_targets(
-        lambda *_: torch.empty(0, 6),
-        STORE,
-        Examples(empty, empty),
-        generator=torch.Generator(),
-        popularity=torch.zeros(6, dtype=torch.int64),
-    )
-    assert len(ranks.rank) == 0
+    ranks = rank_targets(lambda *_: torch.empty(0, 6), DATA, Examples(empty, empty), generator=torch.Generator())
+    assert len(ranks.user) == len(ranks.greater_unseen) == 0

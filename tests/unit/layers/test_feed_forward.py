@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from diffurecsys.models import feed_forward
+from diffurecsys.layers import feed_forward
 from diffurecsys.layers.dropout import DropoutMasks
 from diffurecsys.layers.feed_forward import FeedForward
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from diffurecsys.models import cross_entropy
+from diffurecsys.losses import cross_entropy
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
 
 

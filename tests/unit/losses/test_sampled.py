@@ -11,6 +11,12 @@ from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
 N_ITEMS = 60
 
 
+def sampler_of(popularity, count, power):
+    sampler = NegativeSampler(len(popularity), count)
+    sampler.observe(popularity, power)
+    return sampler
+
+
 def example(scale: float = 1.0):
     generator = torch.Generator().manual_seed(0)
     x = (scale * torch.randn(7, 8, generator=generator, dtype=torch.float64)).requires_grad_()
@@ -34,7 +40,7 @@ def test_every_item_drawn_once_is_the_full_loss_with_its_gradients():
 def test_many_samples_of_any_popularity_come_near_the_full_loss(power):
     x, items, targets = example()
     popularity = torch.arange(N_ITEMS) ** 2  # most draws go to few items: only the correction makes up for it
-    sampler = NegativeSampler.of(popularity, 400_000, power)
+    sampler = sampler_of(popularity, 400_000, power)
     drawn = sampler.draw(torch.Generator().manual_seed(2))
     with torch.no_grad():
         got = sampled_cross_entropy(x, items, targets, drawn, sampler.log_expected[drawn])
@@ -44,7 +50,7 @@ def test_many_samples_of_any_popularity_come_near_the_full_loss(power):
 
 def test_the_estimate_of_the_denominator_is_unbiased_from_few_samples():
     x, items, targets = example(0.5)
-    sampler = NegativeSampler.of(torch.arange(N_ITEMS), 20, 0.5)
+    sampler = sampler_of(torch.arange(N_ITEMS), 20, 0.5)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         scores = x[:1] @ items.T
@@ -60,7 +66,7 @@ def test_the_estimate_of_the_denominator_is_unbiased_from_few_samples():
 
 @pytest.mark.parametrize("power", [0.0, 0.75])
 def test_items_are_drawn_as_often_as_the_correction_says(power):
-    sampler = NegativeSampler.of(torch.arange(N_ITEMS), 200_000, power)
+    sampler = sampler_of(torch.arange(N_ITEMS), 200_000, power)
     drawn = sampler.draw(torch.Generator().manual_seed(4))
     count, expected = torch.bincount(drawn, minlength=N_ITEMS), sampler.log_expected.exp()
     assert float(expected.sum()) == pytest.approx(200_000)
@@ -69,6 +75,6 @@ def test_items_are_drawn_as_often_as_the_correction_says(power):
 
 def test_bad_samplers_are_refused():
     with pytest.raises(ValueError, match="at least 1, got 0"):
-        NegativeSampler.of(torch.ones(3), 0, 1.0)
+        sampler_of(torch.ones(3), 0, 1.0)
     with pytest.raises(ValueError, match="must not be negative"):
-        NegativeSampler.of(torch.ones(3), 1, -1.0)
+        sampler_of(torch.ones(3), 1, -1.0)

@@ -2,44 +2,111 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from diffurecsys.evaluation.leaderboard import build_leaderboard
-from diffurecsys.reporting.sections import StudyTables
+from diffurecsys.evaluation.significance.scores import ModelScores
+from diffurecsys.models.base import Capabilities, RankerConfig
+from diffurecsys.models.families.diffurec import DiffuRecConfig
+from diffurecsys.reporting.sections.base import Results
+from diffurecsys.study import RankerSpec, Study, Sweep
+from diffurecsys.training.config import TrainingConfig
 
 METRICS = ("HR@5", "HR@10", "HR@20", "NDCG@5", "NDCG@10", "NDCG@20", "MRR")
 MODELS = ("diffurec", "cross_attention")
-BASELINES = ("popularity", "last_item_transition")
+BASELINES = ("popularity", "transitions")
+USERS = np.array([-0.01, 0.0, 0.01])  # what users add to a seed's mean
 
 
-def result(model, seed, level, *, device="cpu"):
-    """Metrics `level`, `level` + 0.001, …; validation is twice as good."""
-    test = {name: level + 0.001 * step for step, name in enumerate(METRICS)}
-    return {
-        "model": model,
-        "seed": seed,
-        "exclude_seen": False,
-        "training_seconds": None if seed is None else 100.0 + 10 * seed,
-        "device": device,
-        "test": test,
-        "validation": {name: 2 * value for name, value in test.items()},
-    }
+@dataclasses.dataclass(frozen=True)
+class CountConfig(RankerConfig):
+    @property
+    def capabilities(self):
+        return Capabilities(trains=False)
+
+
+def make_study(models=MODELS, n_seeds=5, *, swept=True, **other):
+    """Diffusion models and two counting baselines."""
+    network = {"width": 32, "blocks": 2}
+    training = TrainingConfig(epochs=8)
+    specs = [RankerSpec(name, "diffurec", "model", DiffuRecConfig(**network), training) for name in models]
+    specs += [RankerSpec(name, "counting", "baseline", CountConfig(), training) for name in BASELINES]
+    sweeps = {"delta": Sweep(models[:1], "network.delta", (0, 1), 2)} if swept and models else {}
+    return Study(tuple(specs), n_seeds, sweeps=sweeps, **other)
+
+
+def make_cells(study):
+    """One row a cell; seed s took 100 + 10 s seconds and 6 + s epochs."""
+    known = {"family": "diffurec", "scheme": "prefix", "parameters": 12345, "loss": 2.5, "precision": "float32"}
+    rows = []
+    for cell in study.cells:
+        row = {"model": cell.spec.name, "seed": cell.seed, "role": cell.spec.role, "device": "cpu", "cpu": "Cpu 9000"}
+        row |= {"sweep": cell.varies.sweep if cell.varies else None, **known}
+        row |= {"epochs": 6 + cell.seed, "best_epoch": 5, "seconds": 100.0 + 10 * cell.seed}
+        if not cell.spec.trains:
+            row |= dict.fromkeys(("epochs", "best_epoch", "seconds", "loss", "scheme")) | {"parameters": 0}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def make_curves(study):
+    """Two epochs a training."""
+    rows = [
+        {"model": cell.spec.name, "seed": cell.seed, "epoch": epoch, "loss": 5.0 - epoch, "labels_per_second": 1000.0}
+        | {"validation_NDCG@10": 0.01 * epoch}
+        for cell in study.cells
+        if cell.spec.trains
+        for epoch in (1, 2)
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["model", "seed", "epoch"])
+
+
+def scores_of(name, levels, factor, *, trains):
+    """Metrics `level`, `level` + 0.001, … of each seed."""
+    steps = {metric: 0.001 * step for step, metric in enumerate(METRICS)}
+    levels = np.array(levels)[:, None]
+    values = {metric: factor * (levels + step) + USERS for metric, step in steps.items()}
+    return ModelScores(name, tuple(range(len(levels))), values, trains)
 
 
 @pytest.fixture
 def make_leaderboard():
-    """Leaderboard of two models with so many seeds, and two baselines of which the second beats the first model."""
+    """Leaderboard of two models with so many seeds, and two baselines of which the second beats the first model.
 
-    def make(n_seeds=3, models=MODELS):
-        trained = [
-            result(model, seed, 0.04 + 0.01 * place + 0.001 * seed)
-            for place, model in enumerate(models)
-            for seed in range(n_seeds)
-        ]
-        untrained = [result("popularity", None, 0.01), result("last_item_transition", None, 0.045)]
-        return build_leaderboard([*trained, *untrained], models=models, baselines=BASELINES)
+    Validation is twice as good; among unseen items everything is half as good again.
+    """
+
+    def make(n_seeds=3, models=MODELS, ranking="all"):
+        study = make_study(models, n_seeds, swept=False)
+        levels = {
+            model: [0.04 + 0.01 * place + 0.001 * seed for seed in range(n_seeds)] for place, model in enumerate(models)
+        }
+        levels |= {"popularity": [0.01], "transitions": [0.045]}
+        scores = {
+            (split, kind): [
+                scores_of(name, found, half * factor, trains=name in models) for name, found in levels.items()
+            ]
+            for split, half in (("test", 1), ("validation", 2))
+            for kind, factor in (("all", 1), ("unseen", 1.5))
+        }
+        return build_leaderboard(scores, make_cells(study), ranking=ranking, untrained=BASELINES)
+
+    return make
+
+
+@pytest.fixture
+def make_results(make_leaderboard, study_tables):
+    """Results of the whole study; `without` names tables that it does not have."""
+
+    def make(n_seeds=5, paper=None, without=(), ranking="all", **other):
+        study = make_study(n_seeds=n_seeds, swept="sweeps_table" not in without)
+        tables = {name: table for name, table in study_tables.items() if name not in without}
+        board = make_leaderboard(n_seeds, ranking=ranking)
+        return Results(study, board, make_cells(study), make_curves(study), paper, tables=tables, **other)
 
     return make
 
@@ -101,7 +168,12 @@ def study_tables():
         {"kind": kind, "level": level, "group": group, "metric": metric, "model": model}
         | {"mean": 0.04, "low": 0.03, "high": 0.05, "n_users": 200, "n_seeds": 5}
         for model in MODELS
-        for kind, levels in (("steps", (1, 32)), ("ensemble", (1, 8)), ("training_seeds", (1, 5)))
+        for kind, levels in (
+            ("steps", (1, 32)),
+            ("ensemble", (1, 8)),
+            ("algorithm_3", (1, 8)),
+            ("training_seeds", (1, 5)),
+        )
         for level in levels
         for group in ("all", "head")
         for metric in metrics
@@ -115,17 +187,20 @@ def study_tables():
             ("steps", 8, "steps", 1),
             ("steps", 32, "steps", 1),
             ("ensemble", 8, "ensemble", 1),
-            ("training_seeds", 5, "training_seeds", 1),
+            ("algorithm_3", 8, "algorithm_3", 1),
+            ("algorithm_3", 1, "ensemble", 1),
+            ("algorithm_3", 8, "ensemble", 8),
+            ("training_seeds", 5, "single_seed", 5),
             ("training_seeds", 5, "ensemble", 5),
         )
     ]
     groups = [("popularity", "head"), ("popularity", "long tail"), ("history length", "length 1 of 1")]
-    return StudyTables(
-        comparisons=pd.DataFrame(
+    return {
+        "comparisons_table": pd.DataFrame(
             [_comparison("cross_attention", "diffurec", metric, 0.0415, 0.0201, 0.0629, 0.0012) for metric in metrics]
             + [_comparison(model, base, "NDCG@10", 3.0, 2.5, 3.5, 1e-9) for model in MODELS for base in BASELINES]
         ),
-        seed_comparisons=pd.DataFrame(
+        "seed_comparisons_table": pd.DataFrame(
             [
                 {"model": "cross_attention", "reference": "diffurec", "metric": metric, "n_seeds_model": 5}
                 | {"n_seeds_reference": 5, "difference": 0.001, "t": 2.0, "df": 7.9, "p": 0.08, "p_holm": 0.16}
@@ -133,14 +208,14 @@ def study_tables():
                 for metric in metrics
             ]
         ),
-        paper_tests=pd.DataFrame(
+        "paper_tests_table": pd.DataFrame(
             [
                 {"model": "cross_attention", "reference": "diffurec", "split": split, "t": 4.0, "p": 0.01, "df": 5}
                 | {"average_difference_percent": 1.2}
                 for split in ("test", "validation")
             ]
         ),
-        group_scores=pd.DataFrame(
+        "group_scores_table": pd.DataFrame(
             [
                 {"family": family, "group": group, "description": f"history of {group}", "model": model}
                 | {"metric": metric, "mean": 0.04, "low": 0.03, "high": 0.05, "n_users": 500, "n_seeds": 5}
@@ -149,7 +224,7 @@ def study_tables():
                 for metric in metrics
             ]
         ),
-        group_comparisons=pd.DataFrame(
+        "group_comparisons_table": pd.DataFrame(
             [
                 {"family": family, "group": group}
                 | _comparison("cross_attention", "diffurec", metric, 0.01, -0.1, 0.12, 1.0)
@@ -157,16 +232,16 @@ def study_tables():
                 for metric in metrics
             ]
         ),
-        inference=pd.DataFrame(inference),
-        probe_comparisons=pd.DataFrame(probes),
-        spread=pd.DataFrame(
+        "inference_table": pd.DataFrame(inference),
+        "probe_comparisons_table": pd.DataFrame(probes),
+        "spread_table": pd.DataFrame(
             [
                 {"model": model, "measure": measure, "mean": 0.9, "low": 0.8, "high": 1.0, "n_users": 200, "n_seeds": 5}
                 for model in MODELS
                 for measure in ("rank_biased_overlap", "identical_top_20", "intra_user_diversity@20")
             ]
         ),
-        step_times=pd.DataFrame(
+        "step_times_table": pd.DataFrame(
             [
                 {"model": model, "seed": seed, "steps": steps, "users": 200, "seconds": 0.1 * steps}
                 for model in MODELS
@@ -174,7 +249,7 @@ def study_tables():
                 for steps in (1, 32)
             ]
         ),
-        beyond_accuracy=pd.DataFrame(
+        "beyond_accuracy_table": pd.DataFrame(
             [
                 {"model": model, "seed": seed, "measure": measure, "value": value, "n_users": 200}
                 for model in MODELS
@@ -182,7 +257,7 @@ def study_tables():
                 for measure, value in (("coverage@20", 0.5 + 0.1 * seed), ("gini@20", 0.7), ("mean_popularity@20", 95))
             ]
         ),
-        variance=pd.DataFrame(
+        "variance_table": pd.DataFrame(
             [
                 {
                     "model": model,
@@ -197,17 +272,18 @@ def study_tables():
                 for source in ("users", "training seeds")
             ]
         ),
-        delta_sweep=pd.DataFrame(
+        "sweeps_table": pd.DataFrame(
             [
-                {"model": model, "base": "diffurec", "delta": delta, "metric": "NDCG@10", "mean": 0.04, "low": 0.03}
-                | {"high": 0.05, "n_users": 1000, "n_seeds": 2, "difference": difference, "diff_low": -0.002}
-                | {"diff_high": 0.001, "relative_difference": difference and difference / 0.04, "p_holm": p}
-                | {"family_size": 6, "overlap": 0.99, "gain_steps": 0.0, "gain_low": -0.01, "gain_high": 0.01}
-                for model, delta, difference, p in (
-                    ("diffurec", 0.001, None, None),
-                    ("diffurec_delta_0", 0.0, -0.0004, 0.6),
-                    ("diffurec_delta_1", 1.0, -0.01, 1.0),
+                {"sweep": "delta", "parameter": "network.delta", "value": value, "configured": configured}
+                | {"model": model, "base": "diffurec", "metric": "NDCG@10", "mean": 0.04, "low": 0.03}
+                | {"high": 0.05, "n_users": 1000, "n_seeds": 2, "difference": relative and 0.04 * relative}
+                | {"relative_difference": relative, "relative_low": -0.3, "relative_high": 0.025, "p_holm": p}
+                | {"family_size": 6, "overlap": 0.99, "gain_steps": 0.0, "training_seconds": 7.5}
+                for model, value, configured, relative, p in (
+                    ("diffurec", "0.001", True, None, None),
+                    ("diffurec_delta_0", "0", False, -0.01, 0.6),
+                    ("diffurec_delta_1", "1", False, -0.25, 1.0),
                 )
             ]
         ),
-    )
+    }

@@ -8,8 +8,10 @@ from itertools import pairwise
 import matplotlib
 import pytest
 
-from diffurecsys.reporting.figures import GREY, draw_curves, draw_leaderboard, plotly_leaderboard
 from diffurecsys.reporting.paper import paper_results
+from diffurecsys.reporting.sections.leaderboard import draw_leaderboard, plotly_leaderboard
+from diffurecsys.reporting.sections.training import draw_curves
+from diffurecsys.reporting.style import GREY
 
 TWELVE = tuple(f"model_{number}" for number in range(12))
 
@@ -21,7 +23,7 @@ def colour(text):
 def test_bars_are_means_in_the_study_s_order(make_leaderboard):
     leaderboard = make_leaderboard()
     ndcg, hit_rate = draw_leaderboard(leaderboard).axes
-    assert [text.get_text() for text in ndcg.get_yticklabels()] == [*leaderboard.models, *leaderboard.baselines]
+    assert [text.get_text() for text in ndcg.get_yticklabels()] == [*leaderboard.names]
     assert [bar.get_width() for bar in hit_rate.patches] == pytest.approx([0.042, 0.052, 0.011, 0.046])
     assert (ndcg.get_xlabel(), hit_rate.get_xlabel()) == ("test NDCG@10", "test HR@10")
     assert ndcg.get_xlim()[0] == 0
@@ -50,10 +52,14 @@ def test_the_paper_is_marked_only_where_known(make_leaderboard):
 
     assert diamonds(paper_results("amazon_beauty")) == [0.0790, 0.0974]
     assert diamonds(None) == []
+    other = draw_leaderboard(make_leaderboard(ranking="unseen"), paper_results("amazon_beauty")).axes[1]
+    assert not [line for line in other.lines if line.get_marker() == "D"]  # the paper ranks all items
 
 
 def test_the_caption_says_how_many_seeds(make_leaderboard):
-    assert "n = 3 a model" in draw_leaderboard(make_leaderboard()).get_supxlabel().replace("\n", " ")
+    caption = " ".join(draw_leaderboard(make_leaderboard()).get_supxlabel().split())
+    assert "(n = 3)" in caption
+    assert "All items ranked" in caption
 
 
 def test_other_cut_offs_fall_back_to_what_was_computed(make_leaderboard):
@@ -105,10 +111,10 @@ def test_plotly_shows_the_same(make_leaderboard):
     for trace in figure.select_traces({"type": "bar"}, col=2):
         bars |= dict(zip(trace.y, trace.x, strict=True))
     assert bars == pytest.approx(
-        {"diffurec": 0.042, "cross_attention": 0.052, "popularity": 0.011, "last_item_transition": 0.046}
+        {"diffurec": 0.042, "cross_attention": 0.052, "popularity": 0.011, "transitions": 0.046}
     )
     assert len(next(figure.select_traces({"name": "one seed"}, col=2)).x) == 2 * 3
     assert tuple(next(figure.select_traces({"name": "paper"}, col=2)).x) == (0.0790, 0.0974)
     shown = [trace.name for trace in figure.data if trace.showlegend]
-    assert shown == ["baseline (no training)", "one seed", "paper"]
+    assert shown == ["baseline", "one seed", "paper"]
     assert figure.to_json()

@@ -8,8 +8,14 @@ import pandas as pd
 import pytest
 
 from diffurecsys.evaluation.leaderboard import Score
+from diffurecsys.reporting.leaderboard_tables import (
+    format_score,
+    format_seconds,
+    format_seeds,
+    leaderboard_table,
+    wide_table,
+)
 from diffurecsys.reporting.paper import paper_results
-from diffurecsys.reporting.leaderboard_tables import format_score, format_seconds, split_table, wide_table
 
 NAN = float("nan")
 
@@ -20,24 +26,28 @@ def test_scores_and_seconds_as_text():
     assert format_seconds(Score(4000.04, 20.0, 5)) == "4,000.0 ± 20.0"
     assert format_seconds(Score(135.2, NAN, 1)) == "135.2"
     assert format_seconds(Score(NAN, NAN, 0)) == "–"
+    assert (format_seeds(5), format_seeds(0)) == ("5", "–")
 
 
 def test_wide_table_keeps_all_digits_through_csv(make_leaderboard):
     table = wide_table(make_leaderboard(), paper_results("amazon_beauty"))
     table = pd.read_csv(io.StringIO(table.to_csv(index=False)))
-    assert len(table) == 4 * 2
-    assert table["model"].tolist() == ["diffurec", "cross_attention", "popularity", "last_item_transition"] * 2
+    assert len(table) == 4 * 2 * 2
+    assert table["model"].tolist() == ["diffurec", "cross_attention", "popularity", "transitions"] * 4
+    assert table["ranking"].tolist() == [*["all"] * 4, *["unseen"] * 4] * 2
     row = table[(table["model"] == "diffurec") & (table["split"] == "test")].iloc[0]
     assert row["HR@10_mean"] == pytest.approx((0.041 + 0.042 + 0.043) / 3)
     assert row["HR@10_std"] == pytest.approx(0.001)
+    assert row["HR@10_low"] < row["HR@10_mean"] < row["HR@10_high"]
     assert row["HR@10_paper"] == 0.079
     assert row["training_seconds_mean"] == pytest.approx(110)
     assert row["training_seconds_std"] == pytest.approx(10)
     assert row["training_seconds_paper"] == 8734.22
-    assert (row["n_seeds"], row["exclude_seen"]) == (3, False)
+    assert row["n_seeds"] == 3
     assert "MRR_paper" not in table
-    baseline = table[table["kind"] == "baseline"]
+    baseline = table[table["role"] == "baseline"]
     assert baseline[["HR@10_std", "HR@10_paper", "training_seconds_mean"]].isna().all(axis=None)
+    assert table[table["ranking"] == "unseen"]["HR@10_paper"].isna().all()
 
 
 def test_wide_table_elsewhere_has_no_paper_columns(make_leaderboard):
@@ -45,26 +55,33 @@ def test_wide_table_elsewhere_has_no_paper_columns(make_leaderboard):
 
 
 def test_rows_follow_the_study_with_the_paper_below_each_model(make_leaderboard):
-    table = split_table(make_leaderboard(), "test", paper_results("amazon_beauty"))
-    assert [(row.model, row.kind) for row in table.rows] == [
+    table = leaderboard_table(make_leaderboard(), "test", "all", paper_results("amazon_beauty"))
+    assert [(line.cells[0], line.kind) for line in table.lines] == [
         ("diffurec", "model"),
-        ("diffurec", "paper"),
+        ("paper's diffurec", "paper"),
         ("cross_attention", "model"),
-        ("cross_attention", "paper"),
-        ("popularity", "baseline"),
-        ("last_item_transition", "baseline"),
+        ("paper's cross_attention", "paper"),
+        ("popularity (baseline)", "baseline"),
+        ("transitions (baseline)", "baseline"),
     ]
-    ours, printed, _, variant, popularity, _ = table.rows
-    hit_rate = table.metrics.index("HR@10")
-    assert ours.entries[hit_rate].text == "0.0420 ± 0.0010"
-    assert printed.entries[hit_rate].text == "0.0790"
-    assert variant.entries[hit_rate].text == "0.0974 ± 0.0021"
-    assert printed.entries[table.metrics.index("MRR")].text == "–"
-    assert (ours.seeds, printed.seeds, variant.seeds, popularity.seeds) == ("3", "–", "5", "–")
-    assert (ours.seconds, printed.seconds, popularity.seconds) == ("110.0 ± 10.0", "8,734.2", "–")
+    ours, printed, _, variant, popularity, _ = (line.cells for line in table.lines)
+    hit_rate = table.columns.index("HR@10")
+    assert ours[hit_rate] == "0.0420 ± 0.0010"
+    assert printed[hit_rate] == "0.0790"
+    assert variant[hit_rate] == "0.0974 ± 0.0021"
+    assert printed[table.columns.index("MRR")] == "–"
+    assert (ours[-1], printed[-1], variant[-1], popularity[-1]) == ("3", "–", "5", "–")
+    assert (ours[-2], printed[-2], popularity[-2]) == ("110.0 ± 10.0", "8,734.2", "–")
+
+
+def test_among_unseen_items_the_paper_is_left_out(make_leaderboard):
+    table = leaderboard_table(make_leaderboard(), "test", "unseen", paper_results("amazon_beauty"))
+    assert [line.kind for line in table.lines] == ["model", "model", "baseline", "baseline"]
+    assert table.title == "Test, items that the user had before left out of the ranking"
+    assert table.lines[0].cells[table.columns.index("HR@10")] == "0.0630 ± 0.0015"
 
 
 def test_only_the_highest_own_mean_is_best(make_leaderboard):
-    table = split_table(make_leaderboard(), "test", paper_results("amazon_beauty"))
-    best = [(row.model, row.kind) for row in table.rows for entry in row.entries if entry.best]
-    assert best == [("cross_attention", "model")] * 7  # the paper's rows are higher still
+    table = leaderboard_table(make_leaderboard(), "test", "all", paper_results("amazon_beauty"))
+    best = {line.cells[0]: sorted(line.best) for line in table.lines if line.best}
+    assert best == {"cross_attention": list(range(1, 8))}  # the paper's rows are higher still

@@ -6,10 +6,13 @@ import json
 import math
 from importlib.resources import files
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from diffurecsys.evaluation.leaderboard import build_leaderboard
-from diffurecsys.reporting.paper import compare_with_paper, paper_results
+from diffurecsys.evaluation.significance.scores import ModelScores
+from diffurecsys.reporting.paper import PAPER_MODELS, compare_with_paper, paper_results
 
 
 @pytest.mark.parametrize(
@@ -59,23 +62,23 @@ def test_tables_agree_with_the_reference_copy(shared_data):
 
 
 def test_the_closer_split_is_named():
-    def result(model, test, validation):
-        metrics = ({"HR@10": value, "MRR": 0.5} for value in (test, validation))
-        return {
-            "model": model,
-            "seed": 0,
-            "exclude_seen": False,
-            "training_seconds": 1.0,
-            **dict(zip(("test", "validation"), metrics, strict=True)),
-        }
+    def scores(name, value):
+        return ModelScores(name, (0,), {"HR@10": np.full((1, 3), value), "MRR": np.full((1, 3), 0.5)})
 
-    leaderboard = build_leaderboard(
-        [result("diffurec", 0.078, 0.099), result("diffurecsys", 0.078, 0.099), result("sasrec", 0.06, 0.07)],
-        models=["diffurec", "diffurecsys", "sasrec"],
-    )
+    means = {"diffurec": (0.078, 0.099), "diffurecsys": (0.078, 0.099), "sasrec": (0.06, 0.07)}
+    by_split = {
+        (split, "all"): [scores(name, values[place]) for name, values in means.items()]
+        for place, split in enumerate(("test", "validation"))
+    }
+    cells = pd.DataFrame({"model": list(means), "role": "model", "seconds": 1.0, "device": "cpu", "cpu": "Cpu 9000"})
+    leaderboard = build_leaderboard(by_split, cells, ranking="all")
     assert compare_with_paper(leaderboard, paper_results("amazon_beauty")) == [  # printed: 0.079 and 0.098
         "diffurec: the paper's scores lie closer to our test scores (mean absolute difference over 1 metrics 0.0010) "
         "than to our validation scores (0.0200).",
         "diffurecsys: the paper's scores lie closer to our validation scores (mean absolute difference over 1 metrics "
         "0.0010) than to our test scores (0.0200).",
     ]
+
+
+def test_the_paper_s_models_are_those_of_its_table():
+    assert set(PAPER_MODELS) == set(paper_results("ml-1m").scores)

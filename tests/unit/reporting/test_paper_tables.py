@@ -28,6 +28,9 @@ def test_each_number_is_set_beside_the_split_it_lies_closer_to(make_leaderboard)
     assert row["closer_to"] == "validation"
     assert table.loc[("diffurec", "NDCG@5"), "closer_to"] == "test"  # 0.044 and 0.088 against 0.0400
     assert pd.isna(row["paper_std"])
+    assert paper_comparison(make_leaderboard(), None).empty
+    other = paper_comparison(make_leaderboard(ranking="unseen"), BEAUTY).set_index(["model", "metric"])
+    assert other.equals(table)  # the paper ranks all items
 
 
 def test_the_counts_are_of_the_table(make_leaderboard):
@@ -42,20 +45,21 @@ def test_training_times_are_a_ratio_to_the_paper_s(make_leaderboard):
     table = training_times(make_leaderboard(), BEAUTY).set_index("model")
     assert table.loc["diffurec", "seconds"] == 110
     assert table.loc["diffurec", "ratio"] == pytest.approx(8734.22 / 110)
+    assert list(table.index) == ["diffurec", "cross_attention"]  # those that train
     alone = training_times(make_leaderboard(), None)
     assert alone["ratio"].isna().all()
     assert training_times_table(alone).lines[0].cells[-1] == "–"
 
 
 def test_table_4_stands_under_the_model_it_was_computed_from(study_tables):
-    tests = paper_tests_with_printed(study_tables.paper_tests, BEAUTY)
+    tests = paper_tests_with_printed(study_tables["paper_tests_table"], BEAUTY)
     printed = tests[tests["split"] == "test"].iloc[0]
     assert printed["model"] == "cross_attention"
     assert printed["paper_t"] == 3.9853  # which Table 4 prints beside DiffuRecSys
     assert tests[tests["split"] == "validation"]["paper_t"].isna().all()
     cells = paper_tests_table(tests).lines[0].cells
     assert cells[-3:] == ("3.985", "0.011", "1.384")
-    unknown = paper_tests_with_printed(study_tables.paper_tests, None)
+    unknown = paper_tests_with_printed(study_tables["paper_tests_table"], None)
     assert unknown["paper_p"].isna().all()
 
 

@@ -1,4 +1,4 @@
-"""The report as a page and as Markdown."""
+"""The report as a page, as Markdown and as LaTeX."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pytest
+from matplotlib.figure import Figure
 
-from diffurecsys.reporting.figures import draw_curves, draw_leaderboard
 from diffurecsys.reporting.paper import paper_results
-from diffurecsys.reporting.report import embed_svg, render_html, render_markdown, write_report
+from diffurecsys.reporting.report import (
+    embed_svg,
+    escape_latex,
+    render_html,
+    render_latex,
+    render_markdown,
+    write_report,
+)
+from diffurecsys.reporting.sections import PARTS, found_in, made_of
+from diffurecsys.reporting.sections.leaderboard import draw_leaderboard
+from diffurecsys.reporting.sections.training import draw_curves
 
 COUNTS = {
     "raw": {"users": 1210271, "items": 249274, "interactions": 2023070},
@@ -44,43 +54,95 @@ class Page(HTMLParser):
         return [attributes[attribute] for _, attributes in self.tags if attribute in attributes]
 
 
+RUN = {"command": "kedro run --env beauty", "date": "2030-01-02 03:04", "revision": "abc1234"}
+INFERENCE = ("inference", "probe_comparisons", "spread", "step_times", "beyond_accuracy", "variance")
+WITHOUT_SAMPLES = tuple(f"{name}_table" for name in INFERENCE)
+
+
 @pytest.fixture
-def make_report(make_leaderboard):
-    def make(dataset="amazon_beauty", experiment="beauty", n_seeds=3, **other):
-        paper = paper_results(dataset)
+def make_report(make_results):
+    def make(dataset="amazon_beauty", experiment="beauty", n_seeds=3, without=(), ranking="all", **other):
+        results = make_results(n_seeds, paper_results(dataset), without, ranking)
         return write_report(
-            make_leaderboard(n_seeds), experiment=experiment, dataset=dataset, counts=COUNTS, paper=paper, **other
+            results,
+            found=found_in(results.study, results.tables),
+            experiment=experiment,
+            dataset=dataset,
+            counts=COUNTS,
+            protocol="leave_one_out",
+            run=RUN,
+            **other,
         )
 
     return make
 
 
-def test_markdown_begins_with_one_table_a_split(make_report):
+def titles(report):
+    return [section.title for section in report.sections]
+
+
+def test_the_answer_comes_first(make_report):
+    report = make_report(warnings=["Look out."])
+    assert len(report.answer) == 3
+    page = render_html(report)
+    places = [page.index(text) for text in (report.answer[0][:40], "Look out.", "Set-up</h2>", 'id="leaderboard"')]
+    assert places == sorted(places)
+    assert render_markdown(report).splitlines()[2] == report.answer[0]
+
+
+def test_markdown_begins_with_a_table_a_split_and_ranking(make_report):
     text = render_markdown(make_report())
-    assert text.startswith("# beauty: diffusion recommenders on amazon_beauty\n")
+    assert text.startswith("# beauty: sequential recommenders on amazon_beauty\n")
     assert text.endswith("\n")
-    rows = [line for line in text.splitlines() if line.startswith("|")][: 2 * (2 + 6)]
-    assert {row.count("|") for row in rows} == {11}  # model, seven metrics, seconds, seeds
+    rows = [line for line in text.splitlines() if line.startswith("|")][: 2 + 6 + 2 + 4]
+    assert {row.count("|") for row in rows} == {11}  # ranker, seven metrics, seconds, seeds
     assert rows[2].startswith("| diffurec | 0.0410 ± 0.0010 | 0.0420 ± 0.0010 |")
     assert rows[3].startswith("| paper's diffurec | 0.0557 | 0.0790 |")
+    assert rows[10].startswith("| diffurec | 0.0615 ± 0.0015 | 0.0630 ± 0.0015 |")  # unseen items, no paper
+    headings = re.findall("^### (.*)", text, flags=re.MULTILINE)
+    assert headings[:4] == [
+        "Test, all items ranked",
+        "Test, items that the user had before left out of the ranking",
+        "Validation, all items ranked",
+        "Validation, items that the user had before left out of the ranking",
+    ]
     assert "\n\n\n" not in text
     assert "- After filtering: 22,363 users, 12,101 items, 198,502 interactions" in text
     assert "suspicion" in text
 
 
+def test_the_primary_ranking_comes_first(make_report):
+    table = make_report(ranking="unseen").tables[0]
+    assert table.title == "Test, items that the user had before left out of the ranking"
+
+
 def test_both_forms_hold_every_fact(make_report):
-    report = make_report(revision="abc1234")
+    report = make_report()
     page, text = render_html(report), render_markdown(report)
     for fact in (
-        "last_item_transition on test NDCG@10: 0.0450 (mean of 3 seeds) against 0.0490",
+        "strongest baseline, transitions, on test NDCG@10: 0.0450 (mean of 3 seeds) against 0.0490",
         "22,363 users",
+        "kedro run --env beauty",
+        "2030-01-02 03:04",
         "abc1234",
-        "the whole catalogue of 12,101 items; seen items kept in the ranking",
+        "the whole catalogue of 12,101 items: all items ranked (tests, groups and figures)",
         "0.0974 ± 0.0021",
         "CC BY 4.0",
+        "6 to 8 of 8",  # epochs
+        "Cpu 9000",
+        "12,345",
     ):
         assert fact in page, fact
         assert fact in text, fact
+
+
+def test_configurations_are_of_every_ranker_but_the_sweeps(make_report):
+    (table,) = (table for table in make_report().tables if table.name == "configurations")
+    lines = {line.cells[0]: dict(zip(table.columns, line.cells, strict=True)) for line in table.lines}
+    assert list(lines) == ["diffurec", "cross_attention", "popularity", "transitions"]
+    known = {"family": "diffurec", "scheme": "prefix", "width": "32", "blocks": "2", "epochs": "6 to 8 of 8"}
+    assert lines["diffurec"].items() >= {**known, "loss": "–", "seeds": "3", "seconds": "110.0"}.items()
+    assert lines["popularity"].items() >= {"role": "baseline", "epochs": "–", "seeds": "–", "scheme": "–"}.items()
 
 
 def test_elsewhere_the_paper_is_not_mentioned(make_report):
@@ -92,12 +154,57 @@ def test_elsewhere_the_paper_is_not_mentioned(make_report):
         assert "diffurec" in text
 
 
-def test_the_revision_is_optional(make_report):
-    assert "Code" not in dict(make_report().setup)
+def test_every_part_with_numbers_has_a_section(make_report):
+    everything = titles(make_report())
+    assert everything == [
+        *("Leaderboard", "Training", "Against the paper", "Significance", "Groups of users", "Inference", "Sweeps"),
+        "Beyond accuracy",
+    ]
+
+
+def test_parts_without_numbers_are_left_out_and_named(make_report):
+    report = make_report("sample", without=(*WITHOUT_SAMPLES, "sweeps_table"))
+    assert titles(report) == ["Leaderboard", "Training", "Significance", "Groups of users"]
+    assert report.left_out == (
+        "Inference: no ranker draws samples or walks reverse steps.",
+        "Sweeps: no parameter was varied (`study.sweeps`).",
+        "Beyond accuracy: no ranker draws samples, whose lists are measured.",
+        "Representations: no model's scores are inner products of vectors that could be mapped.",
+    )
+    for text in (render_html(report), render_markdown(report)):
+        assert "no ranker draws samples or walks reverse steps" in text
+
+
+def test_what_is_made_can_be_told_before_there_are_numbers(make_results):
+    results = make_results()
+    found = found_in(results.study, results.tables)
+    made = [one for part in PARTS for one in part.made(found)]
+    assert tuple(one.name for one in made) == made_of(found)
+    assert "target_maps_figure" not in made_of(found)
+    assert "target_maps_figure" in made_of(found_in(results.study, ["diffurec.target_map", "diffurec.item_map"]))
+    for one in made:
+        assert one.name.endswith(("_figure", "_plot", "_table"))
+        assert one.make(results) is not None
+
+
+def test_the_contents_lead_to_every_section(make_report):
+    report = make_report()
+    page = render_html(report)
+    links = re.findall(r'<a href="#([^"]+)"', page)
+    assert links == ["set-up", *(section.anchor for section in report.sections), "reading"]
+    assert all(page.count(f'id="{link}"') == 1 for link in links)
+
+
+def test_a_section_shows_its_figures(make_report):
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    page = render_html(make_report(), {"forest_figure": figure})
+    significance = page[page.index('id="significance"') :]
+    assert 'aria-label="forest"' in significance[: significance.index("</section>")]
 
 
 def test_the_page_is_well_formed_and_requests_nothing(make_report, make_leaderboard, histories):
-    figures = {"Scores": draw_leaderboard(make_leaderboard()), "Curves": draw_curves(histories)}
+    figures = {"leaderboard_figure": draw_leaderboard(make_leaderboard()), "curves_figure": draw_curves(histories)}
     html = render_html(make_report(), figures)
     page = Page(html)
     assert page.open == []
@@ -112,10 +219,13 @@ def test_the_page_is_well_formed_and_requests_nothing(make_report, make_leaderbo
     assert "prefers-color-scheme: dark" in html
 
 
-def test_names_are_escaped(make_report):
+def test_hostile_names_stay_text(make_report):
     html = render_html(make_report(experiment="<script>alert(1)</script>"))
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
+    assert escape_latex(r"a_b 5 % {x} \y & #1 $ ^ ~") == (
+        r"a\_b 5 \% \{x\} \textbackslash{}y \& \#1 \$ \textasciicircum{} \textasciitilde{}"
+    )
 
 
 def test_a_figure_is_embedded_as_svg_that_follows_the_page(make_leaderboard):
@@ -126,12 +236,12 @@ def test_a_figure_is_embedded_as_svg_that_follows_the_page(make_leaderboard):
     assert "width" not in root.attrib
     assert "viewBox" in root.attrib
     assert "var(--ink)" in svg
-    assert "last_item_transition" in svg  # text stays text
+    assert "transitions" in svg  # text stays text
 
 
 def test_the_same_results_give_the_same_bytes(make_report, make_leaderboard):
     def render():
-        return render_html(make_report(), {"Scores": draw_leaderboard(make_leaderboard())})
+        return render_html(make_report(), {"leaderboard_figure": draw_leaderboard(make_leaderboard())})
 
     assert render() == render()
 
@@ -140,4 +250,27 @@ def test_a_study_of_one_seed_is_reported_without_deviations(make_report):
     text = render_markdown(make_report(dataset="ml-100k", n_seeds=1))
     assert "There is no standard deviation for diffurec and cross_attention: fewer than 2 seeds." in text
     assert not re.search(r"\d ± \d", text)
-    assert "nan" not in text.lower()
+    assert not re.search(r"\bnan\b", text.lower())
+
+
+def test_markdown_tables_are_whole(make_report):
+    text = render_markdown(make_report())
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+    assert "\n\n\n" not in text
+
+
+def test_latex_tables_are_whole(make_report):
+    text = render_latex(make_report())
+    report = make_report()
+    tables = re.findall(r"\\begin\{tabular\}\{(l r*|lr*)\}(.*?)\\end\{tabular\}", text, flags=re.DOTALL)
+    assert len(tables) == len(report.tables)
+    for (columns, body), table in zip(tables, report.tables, strict=True):
+        assert len(columns) == len(table.columns)
+        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert len(rows) == 1 + len(table.lines)
+        assert all(len(re.findall(r"(?<!\\)&", row)) == len(table.columns) - 1 for row in rows)
+    unescaped = re.sub(r"\\[{}]", "", text)
+    assert unescaped.count("{") == unescaped.count("}")
+    labels = re.findall(r"\\label\{(.*?)\}", text)
+    assert len(set(labels)) == len(labels)

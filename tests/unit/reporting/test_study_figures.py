@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from diffurecsys.reporting.difference_figures import draw_forest, draw_groups, plotly_forest
-from diffurecsys.reporting.inference_figures import draw_ensembles, draw_steps, draw_sweep
-from diffurecsys.reporting.map_figures import draw_item_maps, draw_sample_maps, draw_target_maps, plotly_target_map
+from diffurecsys.reporting.sections.groups import draw_groups
+from diffurecsys.reporting.sections.inference import draw_ensembles, draw_steps
+from diffurecsys.reporting.sections.maps import draw_item_maps, draw_sample_maps, draw_target_maps, plotly_target_map
+from diffurecsys.reporting.sections.significance import draw_forest, plotly_forest
+from diffurecsys.reporting.sections.sweeps import draw_sweeps
 from diffurecsys.reporting.style import COLOURS, HATCHES, INK, MARKERS, RULE, colour, marker
 from diffurecsys.reporting.svg import embed_svg
 
 MODELS = ("diffurec", "cross_attention")
-BASELINES = ("popularity", "last_item_transition")
 
 
 def caption(figure: Figure) -> str:
@@ -49,18 +50,18 @@ def test_the_forest_has_a_point_a_pair_filled_where_significant(comparison):
 
 
 def test_baselines_get_a_scale_of_their_own(study_tables):
-    assert len(draw_forest(study_tables.comparisons, baselines=BASELINES).axes) == 2
-    assert len(draw_forest(study_tables.comparisons).axes) == 1
+    assert len(draw_forest(study_tables["comparisons_table"], models=MODELS).axes) == 2
+    assert len(draw_forest(study_tables["comparisons_table"]).axes) == 1
 
 
 def test_the_interactive_forest_shows_the_same(study_tables):
-    figure = plotly_forest(study_tables.comparisons)
+    figure = plotly_forest(study_tables["comparisons_table"])
     assert figure.data[0].y[0] == "cross_attention vs diffurec"
     assert figure.data[0].x[0] == pytest.approx(4.15)
 
 
 def test_groups_have_a_bar_a_model_with_its_users(study_tables):
-    figure = draw_groups(study_tables.group_scores, models=MODELS)
+    figure = draw_groups(study_tables["group_scores_table"], models=MODELS)
     assert [panel.get_xlabel() for panel in figure.axes] == ["popularity", "history length"]
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert heights == pytest.approx([0.04] * 4)
@@ -72,13 +73,13 @@ def test_groups_have_a_bar_a_model_with_its_users(study_tables):
 
 def test_more_models_than_fit_are_named(study_tables):
     models = [f"model_{number}" for number in range(12)]
-    table = pd.concat([study_tables.group_scores.assign(model=name) for name in models]).drop_duplicates()
+    table = pd.concat([study_tables["group_scores_table"].assign(model=name) for name in models]).drop_duplicates()
     figure = draw_groups(table, models=models)
     assert "Not drawn: model_6, model_7" in caption(figure)
 
 
 def test_steps_are_drawn_against_quality_and_time(study_tables):
-    quality, speed = draw_steps(study_tables.inference, study_tables.step_times, models=MODELS).axes
+    quality, speed = draw_steps(study_tables["inference_table"], study_tables["step_times_table"], models=MODELS).axes
     assert (quality.get_ylabel(), speed.get_ylabel()) == ("test NDCG@10", "seconds for 1,000 users")
     assert [text.get_text() for text in quality.get_xticklabels()] == ["1", "32"]
     assert list(speed.lines[0].get_ydata()) == pytest.approx([0.5, 16])  # 0.1 s a step for 200 users
@@ -86,20 +87,32 @@ def test_steps_are_drawn_against_quality_and_time(study_tables):
     assert len(styles) == 2
 
 
-def test_ensembles_over_both_kinds_of_seeds_share_a_scale(study_tables):
-    figure = draw_ensembles(study_tables.inference, models=MODELS)
-    left, right = figure.axes
-    assert "sampling seeds" in left.get_xlabel()
-    assert "training seeds" in right.get_xlabel()
-    assert left.get_ylim() == right.get_ylim()
+def test_all_kinds_of_ensembles_share_a_scale(study_tables):
+    figure = draw_ensembles(study_tables["inference_table"], models=MODELS)
+    assert [panel.get_xlabel() for panel in figure.axes] == [
+        "averaged reverse processes",
+        "averaged calls (Algorithm 3)",
+        "averaged training seeds",
+    ]
+    assert len({panel.get_ylim() for panel in figure.axes}) == 1
     assert "n = 200 test users" in caption(figure)
 
 
 def test_the_sweep_has_a_place_for_zero(study_tables):
-    accuracy, overlap = draw_sweep(study_tables.delta_sweep).axes
+    accuracy, overlap = draw_sweeps(study_tables["sweeps_table"]).axes
     assert [text.get_text() for text in accuracy.get_xticklabels()] == ["0", "0.001", "1"]
-    assert "no diffusion" in accuracy.get_xlabel()
+    assert accuracy.get_xlabel() == "network.delta"
     assert list(overlap.lines[0].get_ydata()) == [0.99] * 3
+
+
+def test_every_sweep_has_a_row_and_values_need_not_be_numbers(study_tables):
+    other = study_tables["sweeps_table"].assign(sweep="noise", parameter="network.schedule", overlap=None)
+    other["value"] = ["linear", "cosine", "sqrt"]
+    figure = draw_sweeps(pd.concat([study_tables["sweeps_table"], other]))
+    assert [panel.get_xlabel() for panel in figure.axes[::2]] == ["network.delta", "network.schedule"]
+    assert [text.get_text() for text in figure.axes[2].get_xticklabels()] == ["linear", "cosine", "sqrt"]
+    alone = draw_sweeps(other)
+    assert len(alone.axes) == 1  # samples do not overlap where none are drawn
 
 
 @pytest.fixture
@@ -162,7 +175,7 @@ def test_many_models_fill_rows_of_three(points):
         lambda: draw_groups(pd.DataFrame(), models=["a"]),
         lambda: draw_steps(pd.DataFrame(columns=["kind", "group"]), pd.DataFrame(), models=["a"]),
         lambda: draw_ensembles(pd.DataFrame(columns=["kind", "group"]), models=["a"]),
-        lambda: draw_sweep(pd.DataFrame()),
+        lambda: draw_sweeps(pd.DataFrame()),
         lambda: draw_target_maps({}),
     ],
 )
@@ -178,7 +191,7 @@ def test_colour_and_marker_together_tell_56_apart():
 
 
 def test_ink_follows_the_page(study_tables):
-    markup = embed_svg(draw_sweep(study_tables.delta_sweep), "Sweep", prefix="f")
+    markup = embed_svg(draw_sweeps(study_tables["sweeps_table"]), "Sweep", prefix="f")
     assert "var(--ink)" in markup
     assert INK not in markup
     assert RULE not in markup

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import io
+
 import pandas as pd
 import pytest
 
-from diffurecsys.reporting.text_table import NOTHING, interval, join, make_table, number, p_value, percent, score
+from diffurecsys.reporting.text_table import (
+    NOTHING,
+    interval,
+    join,
+    make_table,
+    number,
+    p_value,
+    percent,
+    score,
+    value_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +63,13 @@ def test_missing_values_are_a_dash():
 
 def test_names_are_joined():
     assert (join(["a"]), join(["a", "b", "c"])) == ("a", "a, b and c")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.0, "0"), (0.001, "0.001"), (64, "64"), (None, "none"), (True, "True"), ("add", "add")],
+)
+def test_values_of_parameters_survive_a_file(value, text):
+    assert value_text(value) == text
+    read = pd.read_csv(io.StringIO(pd.DataFrame({"value": [value_text(value)]}).to_csv()))["value"][0]
+    assert value_text(read.item() if hasattr(read, "item") else read) == text

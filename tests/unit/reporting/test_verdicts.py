@@ -9,7 +9,7 @@ from diffurecsys.reporting.verdicts import (
     conclude,
     describe,
     ensemble_verdicts,
-    model_verdicts,
+    pair_verdicts,
     steps_verdicts,
     sweep_verdicts,
 )
@@ -17,7 +17,7 @@ from diffurecsys.reporting.verdicts import (
 
 def test_a_verdict_names_pair_metric_size_interval_p_and_seeds(comparison):
     row = comparison("cross_attention", "diffurec", "NDCG@10", 0.0419, 0.0201, 0.0629, 0.0012)
-    assert model_verdicts(pd.DataFrame([row]), "NDCG@10") == [
+    assert pair_verdicts(pd.DataFrame([row]), "NDCG@10") == [
         "cross_attention vs diffurec on NDCG@10: +4.1 % [2.0, 6.3], Holm p = 0.002, 5 seeds: better."
     ]
 
@@ -53,51 +53,59 @@ def test_few_seeds_limit_what_is_said(comparison, n_seeds, limit):
 def test_a_reference_of_zero_gets_no_verdict(comparison):
     row = comparison("a", "b", "m", 1, 1, 1, 0.5)
     table = pd.DataFrame([{**row, "relative_difference": None}])
-    assert model_verdicts(table, "m") == []
+    assert pair_verdicts(table, "m") == []
 
 
-def sweep_of(low, high, difference, p):
+def sweep_of(low, high, relative, p, parameter="network.delta", values=("0.001", "0")):
+    usual, other = values
+    known = {"sweep": "one", "parameter": parameter, "base": "net", "metric": "m", "n_seeds": 5}
     rows = [
-        {"model": "net", "base": "net", "delta": 0.001, "metric": "m", "mean": 0.04, "n_seeds": 5},
-        {"model": "net_delta_0", "base": "net", "delta": 0.0, "metric": "m", "mean": 0.04 + difference, "n_seeds": 5}
-        | {"difference": difference, "diff_low": low, "diff_high": high, "p_holm": p}
-        | {"relative_difference": difference / 0.04},
+        {**known, "model": "net", "value": usual, "configured": True, "relative_difference": None},
+        {**known, "model": "net_other", "value": other, "configured": False, "difference": relative * 0.04}
+        | {"relative_difference": relative, "relative_low": low, "relative_high": high, "p_holm": p},
     ]
     return pd.DataFrame(rows)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "difference", "p", "said"),
+    ("low", "high", "relative", "p", "said"),
     [
-        (-0.008, -0.002, -0.004, 0.01, "So net's noised target does contribute here."),
-        (0.002, 0.008, 0.004, 0.01, "better off without its noised target"),
-        (-0.002, 0.001, -0.0004, 0.6, "nothing here shows that net's diffusion contributes to accuracy"),
+        (-0.2, -0.05, -0.1, 0.01, "So net's noised target does contribute here."),
+        (0.05, 0.2, 0.1, 0.01, "better off without its noised target"),
+        (-0.05, 0.025, -0.01, 0.6, "nothing here shows that net's diffusion contributes to accuracy"),
     ],
 )
-def test_the_control_is_summed_up_in_plain_words(low, high, difference, p, said):
-    first, summed_up = sweep_verdicts(sweep_of(low, high, difference, p), "m")
+def test_the_control_is_summed_up_in_plain_words(low, high, relative, p, said):
+    first, summed_up = sweep_verdicts(sweep_of(low, high, relative, p), "m")
     assert first.startswith("net without the noised target (δ = 0) instead of δ = 0.001, on m: ")
     assert said in summed_up
 
 
-def test_intervals_of_the_sweep_are_relative_to_the_configured_model():
-    first, _ = sweep_verdicts(sweep_of(-0.008, -0.002, -0.004, 0.01), "m")
-    assert "-10.0 % [-20.0, -5.0]" in first
+def test_sweeps_of_other_parameters_are_told_by_their_values():
+    (sentence,) = sweep_verdicts(sweep_of(-0.2, -0.05, -0.1, 0.01, "training.epochs", (40, 0)), "m")
+    assert sentence.startswith(
+        "net with training.epochs = 0 instead of training.epochs = 40, on m: -10.0 % [-20.0, -5.0], Holm p = 0.010"
+    )
+    assert sentence.endswith("worse.")
 
 
 def test_larger_deltas_are_told_without_a_sum(study_tables):
-    sentences = sweep_verdicts(study_tables.delta_sweep, "NDCG@10")
+    sentences = sweep_verdicts(study_tables["sweeps_table"], "NDCG@10")
     assert len(sentences) == 3
     assert sentences[2].startswith("diffurec with δ = 1 instead of δ = 0.001, on NDCG@10: -25.0 %")
 
 
 def test_the_largest_number_is_compared(study_tables):
-    table = study_tables.probe_comparisons
+    table = study_tables["probe_comparisons_table"]
     steps = steps_verdicts(table, "NDCG@10")
     assert [sentence.split(",")[0] for sentence in steps] == ["diffurec", "cross_attention"]
     assert all("32 reverse steps instead of 1" in sentence for sentence in steps)
-    ensembles = ensemble_verdicts(table, "NDCG@10")
-    assert len(ensembles) == 6
-    assert "mean of 8 samples instead of 1 (Algorithm 3)" in ensembles[0]
-    assert "mean of 5 training seeds instead of 1" in ensembles[2]
-    assert "mean of 5 training seeds instead of 5 samples of one trained model" in ensembles[4]
+    ensembles = [sentence for sentence in ensemble_verdicts(table, "NDCG@10") if sentence.startswith("diffurec")]
+    told = [sentence.removeprefix("diffurec, ").split(", on")[0] for sentence in ensembles]
+    assert told == [
+        "mean of 8 reverse processes instead of 1",
+        "Algorithm 3 with 8 sampling seeds instead of 1",
+        "Algorithm 3 with 8 sampling seeds instead of the mean of 8 reverse processes",
+        "ensemble of 5 training seeds instead of the mean of its single members",
+        "ensemble of 5 training seeds instead of 5 samples of one trained model (equally many reverse processes)",
+    ]

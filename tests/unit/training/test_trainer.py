@@ -8,22 +8,34 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
-from diffurecsys.data.store import SequenceStore, leave_one_out
-from diffurecsys.models import MODELS, ModelConfig, build_model
+from diffurecsys.data.schemes import SCHEMES, prefixes
+from diffurecsys.data.split import StudyData, leave_one_out
+from diffurecsys.data.store import SequenceStore
+from diffurecsys.errors import DataError
+from diffurecsys.models import Ranker, RankerConfig, build_ranker
+from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.training import TrainingConfig, derive_generator, train
 from diffurecsys.training.trainer import NonFiniteLossError
 
 STORE = SequenceStore.from_lists([[(u + step) % 20 for step in range(4 + u % 5)] for u in range(60)], n_items=20)
-SPLIT = leave_one_out(STORE, max_length=10)
-MODEL = ModelConfig(width=16, blocks=2, heads=2, diffusion_steps=8)
+DATA = StudyData(STORE, leave_one_out(STORE, max_length=10))
+MODEL = DiffuRecConfig(width=16, blocks=2, heads=2, diffusion_steps=8)
+MODELS = {
+    "diffurec": {},
+    "cross_attention": {"conditioning": "cross"},
+    "diffurecsys": {"conditioning": "cross", "offset_noise": True},
+}
 CONFIG = TrainingConfig(epochs=4, batch_size=32, learning_rate=3e-3, patience=None, device="cpu")
 
 
-def run(name="diffurec", seed=0, model=MODEL, **changes):
+def run(name="diffurec", seed=0, model=None, data=DATA, **changes):
     how = {key: changes.pop(key) for key in ("checkpoint_path", "on_epoch", "on_step") if key in changes}
-    built = build_model(name, STORE.n_items, model, derive_generator(seed, "weights"))
-    return train(built, STORE, SPLIT, dataclasses.replace(CONFIG, **changes), seed=seed, **how)
+    config = dataclasses.replace(MODEL, **{**MODELS[name], **(model or {})})
+    ranker = build_ranker("diffurec", config, data.store.n_items, derive_generator(seed, "weights"))
+    ranker.observe(data)
+    return train(ranker, data, dataclasses.replace(CONFIG, **changes), seed=seed, **how)
 
 
 def same(one, other):
@@ -31,7 +43,7 @@ def same(one, other):
 
 
 def without_times(history):
-    return [dataclasses.replace(record, seconds=0, examples_per_second=0) for record in history]
+    return [dataclasses.replace(record, seconds=0, labels_per_second=0) for record in history]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -44,13 +56,13 @@ def test_learns(name):
 
 
 def test_learns_from_sampled_negatives():
-    result = run(epochs=30, negatives=16)
+    result = run(epochs=30, model={"negatives": 16})
     assert max(record.validation["NDCG@10"] for record in result.history) > 0.8
-    assert same(result.state, run(epochs=30, negatives=16).state)
+    assert same(result.state, run(epochs=30, model={"negatives": 16}).state)
 
 
 def test_a_run_with_sampled_negatives_resumes_to_the_same_bits(tmp_path):
-    whole = run(epochs=4, negatives=16)
+    whole = run(epochs=4, model={"negatives": 16})
 
     def stop(record):
         if record.epoch == 2:
@@ -58,8 +70,8 @@ def test_a_run_with_sampled_negatives_resumes_to_the_same_bits(tmp_path):
 
     # the second epoch's checkpoint is not yet written when the callback stops the run
     with pytest.raises(KeyboardInterrupt):
-        run(epochs=4, negatives=16, checkpoint_path=tmp_path / "run.pt", on_epoch=stop)
-    resumed = run(epochs=4, negatives=16, checkpoint_path=tmp_path / "run.pt")
+        run(epochs=4, model={"negatives": 16}, checkpoint_path=tmp_path / "run.pt", on_epoch=stop)
+    resumed = run(epochs=4, model={"negatives": 16}, checkpoint_path=tmp_path / "run.pt")
     assert resumed.resumed_from == 1
     assert same(whole.state, resumed.state)
 
@@ -79,6 +91,9 @@ def test_the_global_random_stream_plays_no_part():
     state = torch.get_rng_state()
     assert same(one.state, run().state)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+SHORTER = StudyData(STORE, leave_one_out(STORE, max_length=2))
 
 
 class KilledError(Exception):
@@ -109,7 +124,12 @@ def test_a_broken_run_continues_to_the_same_bits(stop_after, checkpoint_every, t
 
 @pytest.mark.parametrize(
     "other",
-    [partial(run, seed=1), partial(run, learning_rate=1e-4), partial(run, model=dataclasses.replace(MODEL, delta=0.1))],
+    [
+        partial(run, seed=1),
+        partial(run, learning_rate=1e-4),
+        partial(run, model={"delta": 0.1}),
+        partial(run, data=SHORTER),
+    ],
 )
 def test_a_checkpoint_of_another_run_is_not_continued(other, tmp_path, caplog):
     path = tmp_path / "checkpoint.pt"
@@ -163,18 +183,18 @@ def test_clipping_bounds_the_gradient():
 def test_every_step_is_reported():
     steps = []
     run(epochs=2, on_step=steps.append)
-    per_epoch = -(-len(SPLIT.train) // 32)
+    n_examples = len(prefixes(DATA.split.train, 10))
+    per_epoch = -(-n_examples // 32)
     assert [(record.epoch, record.step) for record in steps] == [
         (epoch, step) for epoch in (1, 2) for step in range(1, per_epoch + 1)
     ]
-    assert sum(record.examples for record in steps) == 2 * len(SPLIT.train)
+    assert sum(record.labels for record in steps) == 2 * n_examples == 2 * DATA.split.train.n_targets
 
 
 def test_nothing_to_train_on_is_an_error():
     store = SequenceStore.from_lists([[0, 1, 2]], n_items=3)
-    model = build_model("diffurec", 3, MODEL, derive_generator(0, "weights"))
-    with pytest.raises(ValueError, match="at least four interactions"):
-        train(model, store, leave_one_out(store, max_length=5), CONFIG, seed=0)
+    with pytest.raises(DataError, match="at least four interactions"):
+        run(data=StudyData(store, leave_one_out(store, max_length=5)))
 
 
 def test_bfloat16_learns_too():
@@ -184,8 +204,91 @@ def test_bfloat16_learns_too():
 
 
 def test_an_absent_device_is_a_clear_error():
-    with pytest.raises(ValueError, match="'gpu' is not a device name"):
+    with pytest.raises(ValueError, match="device must be auto, cpu or cuda, got 'gpu'"):
         run(device="gpu")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="sees no CUDA device"):
             run(device="cuda")
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_averaged_weights_resume_to_the_same_bits(stop_after, tmp_path):
+    config = {"epochs": 4, "average": 0.9, "lr_schedule": "cosine", "warmup_steps": 7, "optimiser": "adamw"}
+    unbroken = run(**config)
+
+    def stop(record):
+        if record.epoch == stop_after + 1:
+            raise KilledError
+
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(KilledError):
+        run(**config, checkpoint_path=path, on_epoch=stop)
+    continued = run(**config, checkpoint_path=path)
+    assert continued.resumed_from == stop_after
+    assert same(continued.state, unbroken.state)
+    assert without_times(continued.history) == without_times(unbroken.history)
+
+
+def test_averaged_weights_are_what_is_validated_and_kept():
+    plain, averaged = run(epochs=2), run(epochs=2, average=0.99)
+    assert [record.loss for record in plain.history] == [record.loss for record in averaged.history]
+    assert plain.history[-1].validation != averaged.history[-1].validation
+    assert not same(plain.state, averaged.state)
+
+
+def test_a_damaged_number_in_a_checkpoint_costs_the_checkpoint_not_the_result(tmp_path, caplog):
+    path, unbroken = tmp_path / "checkpoint.pt", run(epochs=2)
+    run(epochs=2, checkpoint_path=path)
+    content, inside = path.read_bytes(), unbroken.state["embedding.weight"].numpy().tobytes()[:64]
+    position = content.index(inside) + 2
+    path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+    result = run(epochs=2, checkpoint_path=path)
+    assert "is damaged" in caplog.text
+    assert result.resumed_from == 0
+    assert same(result.state, unbroken.state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
+        ({"average": 1.0}, r"average must lie in \[0, 1\), got 1.0"),
+        ({"scheme": "windows"}, "scheme must be one of prefix, window, got 'windows'"),
+        ({"optimiser": "sgd"}, "optimiser must be one of adam, adamw, got 'sgd'"),
+        ({"lr_schedule": "linear"}, "lr_schedule must be one of step, cosine, constant, got 'linear'"),
+        ({"precision": "float16"}, "precision must be one of auto, float32, bfloat16, got 'float16'"),
+    ],
+)
+def test_impossible_settings_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, **changes)
+
+
+class Unlearning(Ranker):
+    """Its loss is the mean number of the items asked for."""
+
+    def __init__(self):
+        super().__init__(RankerConfig(), STORE.n_items)
+        self.weight = nn.Parameter(torch.zeros(STORE.n_items))
+
+    def loss(self, batch, generator):
+        return batch.targets.float().mean() + 0 * self.weight.sum()
+
+    def score(self, batch, generator, steps=None):
+        return self.weight.repeat(len(batch), 1)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("batch_size", [7, 64])
+def test_every_training_target_counts_once_in_an_epoch_under_every_scheme(scheme, batch_size):
+    steps = []
+    config = dataclasses.replace(CONFIG, epochs=1, scheme=scheme, batch_size=batch_size)
+    result = train(Unlearning(), DATA, config, seed=0, on_step=steps.append)
+    targets = [item for user in range(STORE.n_users) for item in training_part(user)[1:]]
+    assert result.history[0].loss == pytest.approx(sum(targets) / len(targets), rel=1e-6)
+    assert sum(record.labels for record in steps) == len(targets)
+
+
+def training_part(user: int) -> list[int]:
+    return STORE.items[STORE.offsets[user] : STORE.offsets[user + 1] - 2].tolist()

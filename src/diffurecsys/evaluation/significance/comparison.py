@@ -26,7 +26,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from diffurecsys.evaluation.leaderboard import METRIC, MODEL, N_SEEDS
+from diffurecsys.columns import MODEL
+from diffurecsys.evaluation.leaderboard import METRIC, N_SEEDS
 from diffurecsys.evaluation.metrics import FloatArray
 from diffurecsys.evaluation.significance.crossed import CrossedMean, crossed_mean
 from diffurecsys.evaluation.significance.holm import holm
@@ -47,8 +48,8 @@ def compare_models(
 ) -> pd.DataFrame:
     """Compare models pair by pair on every metric.
 
-    Seed s of one model is paired with seed s of the other. A model with one seed is taken for a ranker that draws
-    nothing and compared with each seed of the other; of different numbers of seeds the first ones are taken.
+    Seed s of one model is paired with seed s of the other; of different numbers of seeds the first ones are taken. A
+    ranker that does not train is compared with each seed of the other.
 
     Args:
         scores: all models, of the same users.
@@ -73,14 +74,14 @@ def compare_models(
     rows = []
     for model, reference in chosen:
         ours, theirs = by_name[model], by_name[reference]
-        n_seeds = _common_seeds(len(ours.seeds), len(theirs.seeds))
+        n_seeds = _common_seeds(ours, theirs)
         boot = _difference(resampled[model], resampled[reference], n_seeds)
         flipped = _difference(signed[model], signed[reference], n_seeds).mean(axis=1)
         bootstrap = np.einsum("rs,rsm->rm", draws.weights(n_seeds), boot)
         for column, metric in enumerate(ours.values):
             a, b = ours.values[metric], theirs.values[metric]
             found = crossed_mean(_paired(a, n_seeds) - _paired(b, n_seeds))
-            runs = draws.relabelled(a.mean(axis=1)[:n_seeds], b.mean(axis=1)[:n_seeds])
+            runs = draws.relabelled(a[:n_seeds].mean(axis=1), b[:n_seeds].mean(axis=1))
             rows.append(
                 {
                     MODEL: model,
@@ -131,8 +132,9 @@ class _SeedDraws:
         return np.asarray(self._signs[n_seeds] @ (ours - theirs) / n_seeds)
 
 
-def _common_seeds(ours: int, theirs: int) -> int:
-    return max(ours, theirs) if min(ours, theirs) == 1 else min(ours, theirs)
+def _common_seeds(ours: ModelScores, theirs: ModelScores) -> int:
+    counts = [len(scores.seeds) for scores in (ours, theirs) if scores.trains]
+    return min(counts, default=1)
 
 
 def _paired(values: FloatArray, n_seeds: int) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -21,17 +22,19 @@ class ModelScores:
 
     Attributes:
         model: its name.
-        seeds: training seeds; a single one also stands for a ranker that draws nothing.
+        seeds: training seeds; a single one of a ranker that does not train.
         values: by metric, float64 `[seeds, users]`; users in the same order for all models.
+        trains: whether another seed would give other values.
     """
 
     model: str
     seeds: tuple[int, ...]
     values: Mapping[str, FloatArray]
+    trains: bool = True
 
     def subset(self, users: NDArray[np.bool_]) -> ModelScores:
         """Return the scores of some users, bool `[users]`."""
-        return ModelScores(self.model, self.seeds, {name: part[:, users] for name, part in self.values.items()})
+        return dataclasses.replace(self, values={name: part[:, users] for name, part in self.values.items()})
 
 
 def user_scores(
@@ -62,7 +65,8 @@ def user_scores(
 
 def first_seeds(scores: ModelScores, count: int) -> ModelScores:
     """Return the scores under the first `count` training seeds."""
-    return ModelScores(scores.model, scores.seeds[:count], {name: part[:count] for name, part in scores.values.items()})
+    few = {name: part[:count] for name, part in scores.values.items()}
+    return dataclasses.replace(scores, seeds=scores.seeds[:count], values=few)
 
 
 def choose_pairs(scores: Sequence[ModelScores], pairs: Pairs | None) -> Pairs:

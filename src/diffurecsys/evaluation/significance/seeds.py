@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from diffurecsys.evaluation.leaderboard import METRIC, MODEL
+from diffurecsys.columns import MODEL
+from diffurecsys.evaluation.leaderboard import METRIC
 from diffurecsys.evaluation.metrics import FloatArray
 from diffurecsys.evaluation.significance.comparison import REFERENCE
 from diffurecsys.evaluation.significance.holm import holm
@@ -18,7 +19,7 @@ ENOUGH_SEEDS = 5
 
 
 def compare_seeds(scores: Sequence[ModelScores], *, pairs: Pairs | None = None) -> pd.DataFrame:
-    """Compare the seed means of models with Welch's t-test; against a ranker of one seed, with a one-sample t-test.
+    """Compare the seed means of models with Welch's t-test; with a ranker that does not train, by a one-sample t-test.
 
     Args:
         scores: all models.
@@ -26,7 +27,8 @@ def compare_seeds(scores: Sequence[ModelScores], *, pairs: Pairs | None = None) 
 
     Returns:
         One row a pair and metric: model, reference, metric, n_seeds_model, n_seeds_reference, difference, t, df, p,
-        p_holm (over the rows that have a p), family_size. t to p_holm are missing where no side has two seeds.
+        p_holm (over the rows that have a p), family_size. t to p_holm are missing where a side that trains has one
+        seed.
     """
     by_name = {score.model: score for score in scores}
     rows = []
@@ -34,7 +36,7 @@ def compare_seeds(scores: Sequence[ModelScores], *, pairs: Pairs | None = None) 
         ours, theirs = by_name[model], by_name[reference]
         for metric in ours.values:
             a, b = ours.values[metric].mean(axis=1), theirs.values[metric].mean(axis=1)
-            t, df, p = _test(a, b)
+            t, df, p = _test(a, b) if _testable(ours, theirs) else (None, None, None)
             rows.append(
                 {
                     MODEL: model,
@@ -69,9 +71,12 @@ def few_seeds_warning(n_seeds: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _test(a: FloatArray, b: FloatArray) -> tuple[float | None, float | None, float | None]:
-    if max(len(a), len(b)) < 2:
-        return None, None, None
+def _testable(ours: ModelScores, theirs: ModelScores) -> bool:
+    counts = [len(scores.seeds) for scores in (ours, theirs) if scores.trains]
+    return min(counts, default=1) > 1
+
+
+def _test(a: FloatArray, b: FloatArray) -> tuple[float, float, float]:
     if min(len(a), len(b)) < 2:
         sign, several, one = (1, a, b) if len(a) > 1 else (-1, b, a)
         if np.ptp(several) == 0:

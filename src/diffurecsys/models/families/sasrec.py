@@ -25,7 +25,7 @@ from diffurecsys.layers.encoder import Encoder, Positions
 from diffurecsys.layers.segments import Segments
 from diffurecsys.layers.similarity import Similarity, asked_vectors, offered_vectors
 from diffurecsys.losses.binary import binary_cross_entropy, sample_negatives
-from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker
 
@@ -134,7 +134,7 @@ class SASRec(VectorRanker):
         """Return the configured loss, a mean over all asked positions."""
         x, items, targets = self._encode(batch, generator, last_only=not batch.everywhere), self.items(), batch.targets
         if self.config.loss == "cross_entropy":
-            return catalogue_cross_entropy(x, items, targets)
+            return blocked_cross_entropy(x, items, targets)
         if self.sampler is not None:
             drawn = self.sampler.draw(generator)
             return sampled_cross_entropy(x, items, targets, drawn, self.sampler.log_expected.index_select(0, drawn))

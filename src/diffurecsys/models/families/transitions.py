@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -21,17 +21,17 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.models.base import Capabilities, CountRanker, Family, RankerConfig
 from diffurecsys.models.calibration import mean_ndcg, validation_batches
-from diffurecsys.models.counting import PairBlock, SparseRows, add_rows, count_pairs, weigh_pairs
+from diffurecsys.models.counting import PairBlock, SparseRows, count_pairs, sum_rows, weigh_pairs
 
 CANDIDATES: dict[str, tuple[Any, ...]] = {  # of the search, setting by setting
     "normalise": (False, True),
     "age_decay": (0.0, 0.3, 0.5, 0.7, 0.8, 0.9),
-    "window": (1, 2, 3, 5, 10),
-    "distance_decay": (0.5, 0.7, 0.8, 0.9, 1.0),
+    "distance_decay": (0.5, 0.7, 0.8, 0.9),
     "damping": (0.0, 0.1, 0.25, 0.5),
+    "window": (1, 3, 10),
 }
 SETTINGS = ("window", "distance_decay", "age_decay", "normalise", "damping")
-SEARCH_USERS = 2048  # that settings are compared on
+SEARCH_USERS, SEARCH_TOKENS = 4096, 1 << 17  # that settings are compared on, at most
 BACK_OFF = 1 / 16  # of the smallest entry: what the most popular item gains at most; small, yet float32 can tell it
 
 
@@ -48,8 +48,8 @@ class TransitionsConfig(RankerConfig):
         search: choose all these on the validation targets, starting from the values above.
     """
 
-    window: int = 3
-    distance_decay: float = 0.7
+    window: int = 10
+    distance_decay: float = 0.8
     age_decay: float = 0.5
     normalise: bool = False
     damping: float = 0.0
@@ -96,23 +96,23 @@ class Transitions(CountRanker):
         self._keep(self.config, _matrix(self.config, data, count_pairs(data, self.config.window)), data.popularity)
 
     def calibrate(self, data: StudyData, generator: torch.Generator) -> dict[str, Any]:
-        """Choose the settings by NDCG@10 (all items ranked) of some validation users, one setting after another.
+        """Choose the settings by NDCG@10 (all items ranked) of some validation users, one after another.
 
-        Rounds over all settings are made until one changes nothing. Counts are of the training part as before.
+        Rounds over all settings are made until one changes nothing. What is counted is the training part, as before.
 
         Returns:
             The settings chosen and `validation_ndcg`, of those users; nothing where the search is off.
         """
         if not self.config.search:
             return {}
-        batches = validation_batches(data, generator, users=SEARCH_USERS)
+        batches = validation_batches(data, generator, users=SEARCH_USERS, tokens=SEARCH_TOKENS)
         blocks = list(count_pairs(data, max(self.config.window, *CANDIDATES["window"])))
 
         @lru_cache(maxsize=1)
         def matrix(counted: TransitionsConfig) -> SparseRows:
             return _matrix(counted, data, blocks)
 
-        @lru_cache(maxsize=None)
+        @cache
         def quality(settings: TransitionsConfig) -> float:
             self._keep(settings, matrix(replace(settings, age_decay=0.0)), data.popularity)
             return mean_ndcg(lambda batch: self.score(batch, generator), batches)
@@ -127,14 +127,11 @@ class Transitions(CountRanker):
 
     def score(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> Tensor:
         """Return the weighted counts, float32 `[batch, n_items]`; nothing is drawn."""
-        end = batch.offsets[1:].long()
-        row = torch.repeat_interleave(batch.offsets.diff(), output_size=len(batch.items))
-        age = end[row] - 1 - torch.arange(len(row), device=row.device)
-        weight = self.settings[SETTINGS.index("age_decay")].pow(age)
-        matrix = SparseRows(self.first, self.column, self.value)
-        scores = self.back_off.repeat(len(batch), 1)
-        add_rows(scores, matrix, row, batch.items, weight)
-        return scores.float()
+        offsets, n_tokens = batch.offsets.long(), len(batch.items)
+        end = torch.repeat_interleave(offsets[1:], offsets.diff(), output_size=n_tokens)
+        age = end - 1 - torch.arange(n_tokens, device=end.device)
+        weight = self.settings[SETTINGS.index("age_decay")].pow(age)  # 0 to the power of 0 is 1
+        return sum_rows(SparseRows(self.first, self.column, self.value), self.back_off, offsets, batch.items, weight)
 
     def _keep(self, settings: TransitionsConfig, matrix: SparseRows, popularity: Tensor) -> None:
         smallest = float(matrix.value.min()) if len(matrix.value) else 1.0

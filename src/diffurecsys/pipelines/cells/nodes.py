@@ -1,4 +1,4 @@
-"""Nodes of one cell of the grid: a ranker under a seed is fitted, then ranks."""
+"""Nodes of one cell of the grid: a ranker under a seed is fitted, then ranks. Finished cells of elsewhere are taken."""
 
 from __future__ import annotations
 
@@ -6,27 +6,47 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from diffurecsys.columns import SPLIT
 from diffurecsys.data.split import StudyData
+from diffurecsys.errors import DataError
+from diffurecsys.evaluation.ranks import Ranks
 from diffurecsys.models.weights import RankerWeights
 from diffurecsys.parameters import EvaluationParameters
 from diffurecsys.pipelines.arrays import history_table, ranks_table
 from diffurecsys.pipelines.conventions import checkpoint_file
 from diffurecsys.progress import training_progress
 from diffurecsys.study import Cell
+from diffurecsys.training.cell_files import RECORD, CellFiles, cell_folder, differences, load_cell_files
 from diffurecsys.training.fit import fit_cell, rank_cell
 
 logger = logging.getLogger(__name__)
 
+RANKED_AGAIN = 200  # users of an imported cell whose weights came along
+ALIKE = 0.95  # share of them whose rank may differ by a hundredth of the catalogue at most: devices round differently
 
-def fit_ranker(cell: Cell, split: StudyData, cells_folder: Path) -> tuple[pd.DataFrame, dict[str, Any], RankerWeights]:
-    """Fit the cell's ranker, continuing from its checkpoint where there is one.
+
+def fit_ranker(
+    cell: Cell, split: StudyData, cells_folder: Path, imported_cells: Path
+) -> tuple[pd.DataFrame, dict[str, Any], RankerWeights]:
+    """Fit the cell's ranker, continuing from its checkpoint where there is one; or take it finished from elsewhere.
 
     Returns:
-        The history, one row an epoch; the record; the best weights.
+        The history, one row an epoch; the record; the best weights (none, where a finished cell came without).
     """
+    if (finished := _finished(cell, split, imported_cells)) is not None:
+        weights = RankerWeights(
+            cell.spec.family,
+            split.store.n_items,
+            cell.spec.network,
+            finished.state or {},
+            cell.identity(split.fingerprint),
+            split.fingerprint,
+            split.split.max_length,
+        )
+        return history_table(finished.history), {**finished.record, "imported": True}, weights
     if cell.spec.trains:
         logger.info(
             "Training %s under %s: %s labels an epoch, %d epochs at most",
@@ -41,11 +61,54 @@ def fit_ranker(cell: Cell, split: StudyData, cells_folder: Path) -> tuple[pd.Dat
 
 
 def rank_targets_of_cell(
-    cell: Cell, evaluation: EvaluationParameters, split: StudyData, weights: RankerWeights
+    cell: Cell,
+    evaluation: EvaluationParameters,
+    split: StudyData,
+    record: dict[str, Any],
+    weights: RankerWeights,
+    imported_cells: Path,
 ) -> pd.DataFrame:
-    """Rank the validation and the test targets with the cell's ranker."""
-    ranks = rank_cell(
-        weights, split, seed=cell.seed, batch_size=evaluation.batch_size, device=evaluation.device
-    )
+    """Rank the validation and the test targets with the cell's ranker.
+
+    Raises:
+        DataError: a finished cell's ranks are not those that its weights give.
+    """
+    if record.get("imported"):
+        ranks = load_cell_files(cell_folder(imported_cells, cell), split).ranks
+        if weights.state:
+            _rank_again(cell, evaluation, split, weights, ranks["test"])
+    else:
+        ranks = rank_cell(weights, split, seed=cell.seed, batch_size=evaluation.batch_size, device=evaluation.device)
     parts = [ranks_table(found).assign(**{SPLIT: part}) for part, found in ranks.items()]
     return pd.concat(parts, ignore_index=True).astype({SPLIT: "category"})
+
+
+def _finished(cell: Cell, split: StudyData, imported_cells: Path) -> CellFiles | None:
+    """Read the cell from elsewhere, if there is one and it is this very cell."""
+    folder = cell_folder(imported_cells, cell)
+    if not (folder / RECORD).is_file():
+        return None
+    finished = load_cell_files(folder, split)
+    if others := differences(finished.record, cell, split):
+        logger.warning("The finished cell in %s is not used: it was made with %s", folder, "; ".join(others[:5]))
+        return None
+    return finished
+
+
+def _rank_again(
+    cell: Cell, evaluation: EvaluationParameters, split: StudyData, weights: RankerWeights, known: Ranks
+) -> None:
+    found = rank_cell(
+        weights,
+        split,
+        seed=cell.seed,
+        batch_size=evaluation.batch_size,
+        device=evaluation.device,
+        users=RANKED_AGAIN,
+    )["test"]
+    apart = np.abs(found.expected() - known.expected()[: len(found.user)]) > split.store.n_items / 100
+    if apart.mean() > 1 - ALIKE:
+        raise DataError(
+            f"the ranks of the finished cell {cell.namespace} are not those that its weights give: of {len(apart)} "
+            f"users {int(apart.sum())} differ. Remove its folder under imported_cells, or one of the two files."
+        )

@@ -15,13 +15,13 @@ def create_pipeline(study: Study) -> Pipeline:
         [
             node(
                 fit_ranker,
-                inputs=["params:cell", "split", "cells_folder"],
+                inputs=["params:cell", "split", "cells_folder", "imported_cells"],
                 outputs=["history", "record", "weights"],  # weights last: then the checkpoint goes
                 name="fit_ranker",
             ),
             node(
                 rank_targets_of_cell,
-                inputs=["params:cell", "params:evaluation", "split", "weights"],
+                inputs=["params:cell", "params:evaluation", "split", "record", "weights", "imported_cells"],
                 outputs="ranks",
                 name="rank_targets",
             ),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from kedro.pipeline import Pipeline, node, pipeline
 
 from diffurecsys.pipelines.boxes import box, of_cells
@@ -19,7 +22,7 @@ from diffurecsys.study import Cell, Study
 SHARED = {"evaluation": "params:evaluation", "probes": "params:probes", "data": "split"}
 OF_CELL = {"cell": "params:cell", "weights": "weights", **SHARED}
 
-PROBES = {
+PROBES: dict[str, tuple[Callable[..., Any], str | list[str]]] = {
     "probe_samples": (probe_samples, ["sampled_ranks", "recommendations"]),
     "probe_from_last_item": (probe_from_last_item, "algorithm_3_ranks"),
     "probe_steps": (probe_steps, ["stepped_ranks", "step_times"]),

@@ -13,11 +13,8 @@ SHARED = {"evaluation": "params:evaluation", "maps": "params:maps", "data": "spl
 
 
 def create_pipeline(study: Study) -> Pipeline:
-    """Map the representations of every model's first seed that has any."""
-    models = [study.spec(name) for name in study.with_role("model")]
-    return sum(
-        (_map(study, spec) for spec in models if spec.network.capabilities.vectors), start=Pipeline([])
-    )
+    """Map the representations of each such ranker's first seed."""
+    return sum((_map(study, spec) for spec in study.specs if study.maps(spec)), start=Pipeline([]))
 
 
 def _map(study: Study, spec: RankerSpec) -> Pipeline:

@@ -1,100 +1,107 @@
-"""Nodes that turn a study's tables into figures, a report and a summary of all experiments."""
+"""Nodes that turn a study's tables into figures, a report, a summary of all experiments, and last words."""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import plotly.graph_objects as go
-from matplotlib.figure import Figure
 
-from diffurecsys.parameters import DatasetParameters, SignificanceParameters, StudyParameters
+from diffurecsys.data.split import StudyData
 from diffurecsys.evaluation.significance.seeds import few_seeds_warning
-from diffurecsys.pipelines.arrays import Results, study_leaderboard
-from diffurecsys.reporting import sections
-from diffurecsys.reporting.difference_figures import draw_forest, draw_groups, plotly_forest
-from diffurecsys.reporting.figures import draw_curves, draw_leaderboard
-from diffurecsys.reporting.inference_figures import draw_ensembles, draw_steps, draw_sweep
-from diffurecsys.reporting.map_figures import draw_item_maps, draw_sample_maps, draw_target_maps, plotly_target_map
+from diffurecsys.pipelines.scores import study_leaderboard
+from diffurecsys.reporting.answer import closing_words
 from diffurecsys.reporting.paper import paper_results
-from diffurecsys.reporting.paper_tables import paper_comparison, training_times
 from diffurecsys.reporting.report import render_html, render_latex, render_markdown, write_report
-from diffurecsys.reporting.sections import StudyTables
+from diffurecsys.reporting.sections import PARTS, found_in
+from diffurecsys.reporting.sections.base import Results
 from diffurecsys.reporting.summary import make_record, render_summary
+from diffurecsys.study import Study
 
-FIGURES = {
-    "leaderboard_figure": "Leaderboard",
-    "training_curves": sections.CURVES,
-    "forest_figure": sections.FOREST,
-    "group_figure": sections.GROUPS,
-    "steps_figure": sections.STEPS_FIGURE,
-    "ensembles_figure": sections.ENSEMBLES,
-    "target_maps_figure": sections.TARGETS,
-    "sample_maps_figure": sections.SAMPLES,
-    "item_maps_figure": sections.ITEMS,
-    "sweep_figure": sections.SWEEP,
-}
-MAPS = ("target_map", "sample_map", "item_map")
+if TYPE_CHECKING:
+    from diffurecsys.data.specs import DatasetSpec
+    from diffurecsys.parameters import EvaluationParameters, SignificanceParameters
+
+logger = logging.getLogger(__name__)
 
 
 def report_study(
-    study: StudyParameters,
+    study: Study,
+    evaluation: EvaluationParameters,
     significance: SignificanceParameters,
     experiment: str,
-    dataset: DatasetParameters,
+    dataset: DatasetSpec,
+    run: Mapping[str, str],
     counts: dict[str, Any],
-    *tables: Any,  # noqa: ANN401 - the study's tables, then results, then maps
+    data: StudyData,
+    study_ranks: pd.DataFrame,
+    study_cells: pd.DataFrame,
+    study_curves: pd.DataFrame,
+    **tables: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Draw all figures and write the report.
+    """Let every section draw and write what it can, and put the report together.
 
     Args:
         study: the grid.
+        evaluation: cut-offs and primary ranking.
         significance: level of the intervals.
-        experiment: name of the experiment.
+        experiment: its name.
         dataset: its dataset.
+        run: command, date and revision.
         counts: of users, items and interactions.
-        tables: the fields of `StudyTables` in order; results of every model and baseline; `MAPS` of every model.
+        data: sequences and split.
+        study_ranks: all ranks.
+        study_cells: what is known of each cell.
+        study_curves: all trainings' epochs.
+        tables: what the stages wrote: `comparisons_table`, `diffurec__target_map`, …
 
     Returns:
-        By dataset: figures, report in three forms, tables that need the paper, and the experiment's record.
+        By dataset: what the sections made, the report in three forms, and the experiment's record.
     """
-    n_tables, n_results = len(StudyTables.__dataclass_fields__), len(study.models) + len(study.baselines)
-    found = StudyTables(*tables[:n_tables])
-    results: list[Results] = list(tables[n_tables : n_tables + n_results])
-    maps = tables[n_tables + n_results :]
-    leaderboard, paper = study_leaderboard(study, results), paper_results(dataset.name)
+    leaderboard = study_leaderboard(study, evaluation, significance, study_ranks, study_cells)
+    paper = paper_results(dataset.name)
+    maps: dict[str, dict[str, pd.DataFrame]] = {}
+    for name, table in tables.items():
+        ranker, _, kind = name.rpartition("__")
+        if ranker:
+            maps.setdefault(kind, {})[ranker] = table
+    results = Results(
+        study=study,
+        leaderboard=leaderboard,
+        cells=study_cells,
+        curves=study_curves,
+        paper=paper,
+        confidence=significance.confidence,
+        tables=tables,
+        maps=maps,
+    )
+    found = found_in(study, [name.replace("__", ".") for name in tables])
     report = write_report(
-        leaderboard,
+        results,
+        found=found,
         experiment=experiment,
         dataset=dataset.name,
         counts=counts,
-        paper=paper,
-        study=found,
-        warnings=few_seeds_warning(dict.fromkeys(study.models, study.n_seeds)),
+        protocol=data.split.protocol,
+        run=run,
+        warnings=few_seeds_warning(
+            {name: len(study.cells_of(name)) for name in study.names if study.spec(name).trains}
+        ),
     )
-    figures = {
-        "leaderboard_figure": draw_leaderboard(leaderboard, paper),
-        "training_curves": draw_curves(_histories(results)),
-        **_draw(study, significance, found, maps),
-    }
-    record = make_record(leaderboard, report, experiment=experiment, dataset=dataset.name, paper=paper)
+    for sentence in report.warnings:
+        logger.warning(sentence)
+    made = {one.name: one.make(results) for part in PARTS for one in part.made(found)}
+    figures = {name: figure for name, figure in made.items() if name.endswith("_figure")}
     return {
-        **figures,
-        "forest_plot": plotly_forest(found.comparisons, confidence=significance.confidence),
-        "training_times": training_times(leaderboard, paper),
-        "report_html": render_html(report, {FIGURES[name]: figure for name, figure in figures.items()}),
-        "report_markdown": render_markdown(report),
-        "report_tables": render_latex(report),
-        "summary_record": record,
-        "paper_comparison": paper_comparison(leaderboard, paper) if paper else pd.DataFrame(columns=["model"]),
+        **made,
+        "report_html": render_html(report, figures),
+        "report_md": render_markdown(report),
+        "report_tex": render_latex(report),
+        "summary_record": make_record(leaderboard, report, experiment=experiment, dataset=dataset.name, paper=paper),
     }
-
-
-def plot_target_map(target_map: pd.DataFrame) -> go.Figure:
-    """Draw one model's map of reconstructed targets to be zoomed into."""
-    return plotly_target_map(target_map)
 
 
 def summarise_experiments(reporting_folder: Path, summary_record: dict[str, Any], _report: str) -> tuple[str, str]:
@@ -108,35 +115,21 @@ def summarise_experiments(reporting_folder: Path, summary_record: dict[str, Any]
         versions = sorted(folder.glob("*/summary_record.json"))
         if versions and folder.parent.name not in records:
             record = json.loads(versions[-1].read_text(encoding="utf-8"))
-            records[folder.parent.name] = _linked(record, reporting_folder)
+            if "answer" in record:  # earlier versions wrote other records
+                records[folder.parent.name] = _linked(record, reporting_folder)
     ordered = [records[name] for name in sorted(records)]
     return render_summary(ordered, "summary.html.j2"), render_summary(ordered, "summary.md.j2")
 
 
-def _draw(
-    study: StudyParameters, significance: SignificanceParameters, tables: StudyTables, maps: tuple[pd.DataFrame, ...]
-) -> dict[str, Figure]:
-    by_kind = {kind: dict(zip(study.models, maps[place :: len(MAPS)], strict=True)) for place, kind in enumerate(MAPS)}
-    confidence, rankers = significance.confidence, (*study.models, *study.baselines)
-    figures = {
-        "forest_figure": draw_forest(tables.comparisons, baselines=study.baselines, confidence=confidence),
-        "group_figure": draw_groups(tables.group_scores, models=rankers, confidence=confidence),
-        "steps_figure": draw_steps(tables.inference, tables.step_times, models=study.models),
-        "ensembles_figure": draw_ensembles(tables.inference, models=study.models),
-        "target_maps_figure": draw_target_maps(by_kind["target_map"]),
-        "sample_maps_figure": draw_sample_maps(by_kind["sample_map"]),
-        "item_maps_figure": draw_item_maps(by_kind["item_map"]),
-    }
-    return {**figures, "sweep_figure": draw_sweep(tables.delta_sweep)} if len(tables.delta_sweep) else figures
-
-
-def _histories(results: list[Results]) -> dict[tuple[str, int], pd.DataFrame]:
-    return {
-        (cell["model"], cell["seed"]): pd.DataFrame(cell["history"])
-        for model in results
-        for cell in model
-        if "history" in cell
-    }
+def close_study(reporting_folder: Path, summary_record: dict[str, Any], _summary: str) -> str:
+    """Say at the end of a run what came out and where the report lies."""
+    page = reporting_folder / str(_linked(summary_record, reporting_folder)["link"])
+    here = Path.cwd()
+    place = page.relative_to(here) if page.is_relative_to(here) else page
+    lines = closing_words(summary_record["answer"], str(place))
+    for line in lines:
+        logger.info(line)
+    return "\n".join(lines) + "\n"
 
 
 def _linked(record: dict[str, Any], reporting_folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from diffurecsys.pipelines import groups, inference, maps, significance, sweep
 from diffurecsys.pipelines.boxes import box, safe
 from diffurecsys.pipelines.conventions import ALWAYS
 from diffurecsys.pipelines.reporting.nodes import close_study, report_study, summarise_experiments
-from diffurecsys.reporting.sections import drawings, files
+from diffurecsys.reporting.sections import found_in, made_of
 from diffurecsys.study import Study
 
 STAGES = (significance, groups, inference, sweep, maps)
@@ -20,7 +20,7 @@ REPORTS = ("report_html", "report_md", "report_tex", "summary_record")
 def create_pipeline(study: Study) -> Pipeline:
     """Report the study from whichever tables and maps it has."""
     tables = tables_of(study)
-    found = {dataset.rpartition(".")[2] for dataset in tables.values()}
+    made = made_of(found_in(study, tables.values()))
     return box(
         [
             node(
@@ -28,21 +28,22 @@ def create_pipeline(study: Study) -> Pipeline:
                 inputs={
                     **{name: f"params:{name}" for name in PARAMETERS},
                     **{name: name for name in (*STUDY, *tables)},
+                    "data": "split",
                 },
-                outputs={name: name for name in (*drawings(found), *files(found), *REPORTS)},
+                outputs={name: name for name in (*made, *REPORTS)},
                 name="report_study",
                 tags=ALWAYS,
             ),
             node(
                 summarise_experiments,
-                inputs=["reporting_folder", "summary_record", "report_html"],
+                inputs={**{name: name for name in ("reporting_folder", "summary_record")}, "_report": "report_html"},
                 outputs=["summary_html", "summary_md"],
                 name="summarise_experiments",
                 tags=ALWAYS,
             ),
             node(
                 close_study,
-                inputs=["reporting_folder", "summary_record", "summary_html"],
+                inputs={**{name: name for name in ("reporting_folder", "summary_record")}, "_summary": "summary_html"},
                 outputs="report_txt",
                 name="close_study",
                 tags=ALWAYS,

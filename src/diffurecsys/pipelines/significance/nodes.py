@@ -1,61 +1,61 @@
-"""Nodes that test differences between models, on the test users."""
+"""Nodes that test differences between rankers, on the test users."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-from itertools import combinations
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from diffurecsys.parameters import EvaluationParameters, SignificanceParameters, StudyParameters
-from diffurecsys.evaluation.leaderboard import SPLITS, TEST
-from diffurecsys.evaluation.significance.comparison import compare_models
+from diffurecsys.columns import MODEL, SPLIT, SPLITS, TEST
+from diffurecsys.evaluation.significance.comparison import REFERENCE, compare_models
 from diffurecsys.evaluation.significance.paper_test import paper_t_test
-from diffurecsys.evaluation.significance.seeds import compare_seeds, few_seeds_warning
-from diffurecsys.pipelines.conventions import study_pairs
-from diffurecsys.pipelines.arrays import Results, read_scores, study_leaderboard
+from diffurecsys.evaluation.significance.seeds import compare_seeds
+from diffurecsys.pipelines.scores import scores_of
+from diffurecsys.reporting.paper import PAPER_MODELS
+from diffurecsys.study import Study
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from diffurecsys.parameters import EvaluationParameters, SignificanceParameters
 
 
 def compare_users_and_seeds(
-    study: StudyParameters,
+    study: Study,
     evaluation: EvaluationParameters,
     significance: SignificanceParameters,
-    *ranks: pd.DataFrame,
+    study_ranks: pd.DataFrame,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Test every pair of models, and every model against every baseline.
+    """Test the study's pairs on the primary ranking.
 
     Returns:
         Tests that pair users, and tests of seed means.
     """
-    names = (*study.models, *study.baselines)
-    scores = [read_scores(name, table, TEST, evaluation.cutoffs) for name, table in zip(names, ranks, strict=True)]
-    pairs = study_pairs(study)
-    for sentence in few_seeds_warning(dict.fromkeys(study.models, study.n_seeds)):
-        logger.warning(sentence)
+    scores = scores_of(study, study_ranks, TEST, evaluation.cutoffs, evaluation.ranking)
     by_user = compare_models(
         scores,
-        pairs=pairs,
+        pairs=study.pairs,
         n_resamples=significance.n_resamples,
         confidence=significance.confidence,
         seed=significance.seed,
     )
-    return by_user, compare_seeds(scores, pairs=pairs)
+    return by_user, compare_seeds(scores, pairs=study.pairs)
 
 
-def run_papers_test(study: StudyParameters, *results: Results) -> pd.DataFrame:
-    """Run the paper's t-test over metric means for every pair of models, on both splits."""
-    leaderboard = study_leaderboard(study, results)
-    metrics = [metric for metric in leaderboard.metrics if "@" in metric]
+def papers_pairs(study: Study) -> list[tuple[str, str]]:
+    """Return the tested pairs of which both are models of the paper."""
+    return [pair for pair in study.pairs if set(pair) <= set(PAPER_MODELS)]
+
+
+def run_papers_test(study: Study, evaluation: EvaluationParameters, study_ranks: pd.DataFrame) -> pd.DataFrame:
+    """Run the paper's t-test over metric means for every pair of its models, on both splits, all items ranked."""
     rows = []
     for split in SPLITS:
+        scores = scores_of(study, study_ranks, split, evaluation.cutoffs)
         means = {
-            model: {metric: leaderboard.score(model, split, metric).mean for metric in metrics}
-            for model in leaderboard.models
+            score.model: {metric: float(part.mean()) for metric, part in score.values.items() if "@" in metric}
+            for score in scores
         }
-        for reference, model in combinations(leaderboard.models, 2):
+        for model, reference in papers_pairs(study):
             test = paper_t_test(means[model], means[reference])
-            rows.append({"model": model, "reference": reference, "split": split, **dataclasses.asdict(test)})
-    return pd.DataFrame(rows, columns=["model", "reference", "split", "t", "p", "df", "average_difference_percent"])
+            rows.append({MODEL: model, REFERENCE: reference, SPLIT: split, **dataclasses.asdict(test)})
+    return pd.DataFrame(rows)

@@ -15,9 +15,9 @@ from diffurecsys.evaluation.significance.resampling import draw_exchanges, draw_
 from diffurecsys.evaluation.significance.scores import ModelScores, first_seeds, user_scores
 
 
-def scores(model, values, metric="m"):
+def scores(model, values, metric="m", *, trains=True):
     values = np.atleast_2d(np.asarray(values, dtype=float))
-    return ModelScores(model, tuple(range(len(values))), {metric: values})
+    return ModelScores(model, tuple(range(len(values))), {metric: values}, trains)
 
 
 @pytest.fixture
@@ -99,10 +99,17 @@ def test_holm_covers_every_pair_and_metric(rng):
 
 def test_a_ranker_without_seeds_meets_every_seed(rng):
     model, baseline = rng.random((3, 30)), rng.random(30)
-    row = only(compare_models([scores("a", baseline), scores("b", model)], n_resamples=500))
+    row = only(compare_models([scores("a", baseline, trains=False), scores("b", model)], n_resamples=500))
     assert row["n_seeds"] == 3
     assert row["difference"] == pytest.approx(model.mean() - baseline.mean())
     assert row["t"] == pytest.approx(crossed_mean(model - baseline).t)
+
+
+def test_a_single_training_stands_for_itself_alone(rng):
+    once, often = rng.random((1, 20)), rng.random((3, 20)) + 0.1
+    row = only(compare_models([scores("a", once), scores("b", often)], n_resamples=200))
+    assert row["n_seeds"] == 1
+    assert row["difference"] == pytest.approx(often[0].mean() - once.mean())
 
 
 def test_of_different_numbers_of_seeds_the_first_are_taken(rng):
@@ -145,7 +152,7 @@ def test_what_cannot_be_compared_is_refused(models, pairs, message):
 def test_user_scores_want_the_same_users_in_every_seed():
     def ranks(users):
         column = np.arange(len(users))
-        return Ranks(np.array(users), column, column + 1.0, column, column, column)
+        return Ranks(np.array(users), column, column, 0 * column, column, 0 * column, column, column)
 
     found = user_scores("a", {0: ranks([3, 4]), 1: ranks([3, 4])}, (1,))
     assert found.values["HR@1"].tolist() == [[1, 0], [1, 0]]

@@ -12,9 +12,9 @@ from diffurecsys.evaluation.significance.seeds import compare_seeds, few_seeds_w
 from diffurecsys.evaluation.significance.variance import variance_components
 
 
-def scores(model, values):
+def scores(model, values, *, trains=True):
     values = np.asarray(values, dtype=float)
-    return ModelScores(model, tuple(range(len(values))), {"m": values})
+    return ModelScores(model, tuple(range(len(values))), {"m": values}, trains)
 
 
 @pytest.fixture
@@ -34,18 +34,22 @@ def test_it_is_welch_s_test(rng):
 def test_a_baseline_is_one_value(rng, baseline_is_model):
     a, b = rng.random((4, 20)), rng.random((1, 20))
     pair = ("b", "a") if baseline_is_model else ("a", "b")
-    row = compare_seeds([scores("a", a), scores("b", b)], pairs=[pair]).iloc[0]
+    row = compare_seeds([scores("a", a), scores("b", b, trains=False)], pairs=[pair]).iloc[0]
     expected = stats.ttest_1samp(a.mean(1), b.mean())
     assert row["t"] == pytest.approx(-expected.statistic if baseline_is_model else expected.statistic)
     assert row["p"] == pytest.approx(expected.pvalue)
 
 
 def test_without_two_seeds_there_is_no_test_and_others_are_corrected_without_it(rng):
-    models = [scores("a", rng.random((1, 9))), scores("b", rng.random((1, 9))), scores("c", rng.random((3, 9)))]
-    table = compare_seeds(models)
-    assert table["p"].isna().tolist() == [True, False, False]
-    assert table["p_holm"].isna().tolist() == [True, False, False]
-    assert (table["family_size"] == 2).all()
+    models = [
+        scores("a", rng.random((1, 9))),
+        scores("b", rng.random((2, 9))),
+        scores("c", rng.random((1, 9)), trains=False),
+    ]
+    table = compare_seeds(models)  # b vs a, c vs a, c vs b: a has a single training
+    assert table["p"].isna().tolist() == [True, True, False]
+    assert table["p_holm"].isna().tolist() == [True, True, False]
+    assert (table["family_size"] == 1).all()
     assert not pd.isna(table["difference"]).any()
 
 

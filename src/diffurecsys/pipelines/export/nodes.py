@@ -1,0 +1,27 @@
+"""Node that lists the cells which are still to be fitted, for `diffurecsys.remote`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from diffurecsys.data.split import StudyData
+from diffurecsys.remote import describe_cell
+from diffurecsys.study import Study
+from diffurecsys.training.cell_files import RECORD, cell_folder, differences
+
+logger = logging.getLogger(__name__)
+
+
+def list_missing_cells(study: Study, split: StudyData, imported_cells: Path) -> list[dict[str, Any]]:
+    """Return all cells that have no finished files under `imported_cells`, first seeds first."""
+    missing = []
+    for cell in sorted(study.cells, key=lambda cell: cell.seed):
+        record = cell_folder(imported_cells, cell) / RECORD
+        if record.is_file() and not differences(json.loads(record.read_text(encoding="utf-8")), cell, split):
+            continue
+        missing.append(describe_cell(cell))
+    logger.info("%d of %d cells are still to be fitted", len(missing), len(study.cells))
+    return missing

@@ -1,0 +1,181 @@
+"""Cells without Kedro: on any machine with PyTorch and NumPy, from two files, into a folder that the study imports.
+
+    python -m diffurecsys.remote split.npz cells.json out/ [--processes 16] [--device cuda] [--weights] [--minutes 9]
+
+`kedro run --pipeline=export` writes both files. Every finished cell is a folder of small files (`training.cell_files`);
+one that is there already is left alone, so the command may be killed and repeated. Placed where `imported_cells` of the
+catalog points to, they are taken by the study in place of training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffurecsys.data.split import load_split
+from diffurecsys.errors import UserError
+from diffurecsys.machine import git_revision
+from diffurecsys.models.weights import config_from
+from diffurecsys.study import Cell, RankerSpec, Variation
+from diffurecsys.training.cell_files import RECORD, cell_folder, save_cell_files
+from diffurecsys.training.config import TrainingConfig
+from diffurecsys.training.fit import fit_cell, rank_cell
+
+logger = logging.getLogger(__name__)
+
+
+def describe_cell(cell: Cell) -> dict[str, Any]:
+    """Return a cell as plain values; `read_cell` is the way back."""
+    spec = cell.spec
+    return {
+        "name": spec.name,
+        "family": spec.family,
+        "role": spec.role,
+        "network": dataclasses.asdict(spec.network),
+        "training": dataclasses.asdict(spec.training),
+        "seed": cell.seed,
+        "varies": dataclasses.asdict(cell.varies) if cell.varies else None,
+    }
+
+
+def read_cell(values: dict[str, Any]) -> Cell:
+    """Make a cell of what `describe_cell` gave.
+
+    Raises:
+        DataError: this version's family has other parameters.
+    """
+    spec = RankerSpec(
+        values["name"],
+        values["family"],
+        values["role"],
+        config_from(values["family"], values["network"]),
+        TrainingConfig(**values["training"]),
+    )
+    return Cell(spec, values["seed"], Variation(**values["varies"]) if values["varies"] else None)
+
+
+def run_cell(values: dict[str, Any], split: Path, out: Path, *, device: str, weights: bool) -> None:
+    """Fit and rank one cell and write its files."""
+    cell = read_cell(values)
+    spec = dataclasses.replace(cell.spec, training=dataclasses.replace(cell.spec.training, device=device))
+    cell = dataclasses.replace(cell, spec=spec)
+    folder, data = cell_folder(out, cell), load_split(split)
+    began = time.perf_counter()
+    fitted = fit_cell(cell, data, checkpoint_path=folder / "checkpoint.pt")
+    fitted_after = time.perf_counter()
+    ranks = rank_cell(fitted.weights, data, seed=cell.seed, device=device)
+    fitted.record["seconds_with_validation"] = fitted_after - began
+    fitted.record["seconds_ranking"] = time.perf_counter() - fitted_after
+    fitted.record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+    fitted.record["revision"] = os.environ.get("DIFFURECSYS_REVISION") or git_revision(Path(__file__).parent)
+    save_cell_files(folder, fitted, ranks, weights=weights)
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def run_cells(
+    split: Path, cells: Path, out: Path, *, processes: int, device: str, weights: bool, minutes: float | None
+) -> int:
+    """Run all cells that have no record yet, several at once, each in a process of one thread.
+
+    Returns:
+        How many failed; no cell begins once the minutes are over, and those running then are stopped, to be continued.
+    """
+    listed = json.loads(cells.read_text(encoding="utf-8"))
+    waiting = [n for n, values in enumerate(listed) if not (cell_folder(out, read_cell(values)) / RECORD).is_file()]
+    running: dict[int, subprocess.Popen[bytes]] = {}
+    deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
+    failed, total = 0, len(waiting)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    options = ["--device", device, *(["--weights"] if weights else [])]
+    while (waiting or running) and time.monotonic() < deadline:
+        while waiting and len(running) < processes:
+            number = waiting.pop(0)
+            folder = cell_folder(out, read_cell(listed[number]))
+            folder.mkdir(parents=True, exist_ok=True)
+            command = [sys.executable, "-m", "diffurecsys.remote", str(split), str(cells), str(out), *options]
+            with (folder / "log.txt").open("wb") as log:
+                running[number] = subprocess.Popen(
+                    [*command, "--cell", str(number)], stdout=log, stderr=subprocess.STDOUT, env=environment
+                )
+        time.sleep(0.2)
+        for number, process in list(running.items()):
+            if process.poll() is not None:
+                del running[number]
+                folder = cell_folder(out, read_cell(listed[number]))
+                if process.returncode:
+                    failed += 1
+                    logger.error("%s failed: %s", folder, _last_line(folder / "log.txt"))
+                else:
+                    (folder / "log.txt").unlink()
+                    left = len(waiting) + len(running)
+                    logger.info("%s is finished; %d of %d left", folder, left, total)
+    for process in running.values():
+        process.kill()
+    for process in running.values():
+        process.wait()
+    if waiting or running:
+        logger.warning("%d cells are unfinished: repeat the command", len(waiting) + len(running))
+    return failed
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("split", type=Path)
+    parser.add_argument("cells", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--processes", type=int, default=1, help="cells at once")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--weights", action="store_true", help="keep the weights, too")
+    parser.add_argument("--minutes", type=float, help="stop after so long")
+    parser.add_argument("--cell", type=int, help="run this one alone, in this process")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if arguments.cell is not None:
+        torch.set_num_threads(1)
+        listed = json.loads(arguments.cells.read_text(encoding="utf-8"))
+        run_cell(
+            listed[arguments.cell],
+            arguments.split,
+            arguments.out,
+            device=arguments.device,
+            weights=arguments.weights,
+        )
+        return
+    sys.exit(
+        1
+        if run_cells(
+            arguments.split,
+            arguments.cells,
+            arguments.out,
+            processes=arguments.processes,
+            device=arguments.device,
+            weights=arguments.weights,
+            minutes=arguments.minutes,
+        )
+        else 0
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -1,0 +1,137 @@
+"""What came out of a study, in three sentences: a report's first words, and a run's last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from diffurecsys.columns import TEST
+from diffurecsys.evaluation.leaderboard import CONTROL, TRAINED, cut
+from diffurecsys.reporting.leaderboard_tables import ranking_text
+from diffurecsys.reporting.sections.base import Results
+from diffurecsys.reporting.text_table import interval, join, seeds
+from diffurecsys.reporting.verdicts import (
+    BETTER,
+    OPEN,
+    WORSE,
+    comparable,
+    conclude,
+    contribution,
+    describe,
+    is_control,
+    rows_of,
+)
+
+COMPARISONS = "comparisons_table"
+SWEEPS = "sweeps_table"
+FLIPPED = {BETTER: WORSE, WORSE: BETTER, OPEN: OPEN}
+
+
+def answer(results: Results) -> tuple[str, ...]:
+    """Say which ranker is best, what the tests say of it, and where diffusion and its controls stand."""
+    board = results.leaderboard
+    best = board.best(board.names)
+    assert best is not None  # a study has two rankers at least
+    return (
+        f"Best of {len(board.names)} rankers on {TEST} {board.declared} ({ranking_text(board.ranking)}): "
+        f"{_standing(results, best)}.",
+        _tests(results, best),
+        _diffusion(results, best),
+    )
+
+
+def closing_words(sentences: Sequence[str], report: str) -> list[str]:
+    """Return the lines with which a run ends.
+
+    Args:
+        sentences: of `answer`.
+        report: where the report lies.
+    """
+    return [*sentences, f"The report: {report}"]
+
+
+def _standing(results: Results, name: str) -> str:
+    """Write `sasrec (baseline), 0.0430 [0.0410, 0.0450], 5 seeds`."""
+    board = results.leaderboard
+    score, role = board.score(name, TEST, board.declared), board.role(name)
+    known = score.low == score.low  # not NaN
+    return (
+        f"{name}{'' if role == TRAINED else f' ({role})'}, {cut(score.mean)}"
+        f"{f' {interval(score.low, score.high, scale=1, digits=4)}' if known else ''}, "
+        f"{seeds(score.n_seeds) if score.n_seeds else 'no training'}"
+    )
+
+
+def _tests(results: Results, best: str) -> str:
+    """Say against whom the best ranker was tested, and with what outcome."""
+    found: dict[str, list[str]] = {BETTER: [], WORSE: [], OPEN: []}
+    rows = _compared(results)
+    for row in rows:
+        if row["model"] == best:
+            found[conclude(row)].append(row["reference"])
+        elif row["reference"] == best:
+            found[FLIPPED[conclude(row)]].append(row["model"])
+    tested = [name for names in found.values() for name in names]
+    others = [name for name in results.leaderboard.names if name != best and name not in tested]
+    parts = [
+        f"{words} {join(names)}"
+        for names, words in (
+            (found[BETTER], "better than"),
+            (found[OPEN], "no difference shown to"),
+            (found[WORSE], "worse than"),
+            (others, "not tested against"),
+        )
+        if names
+    ]
+    family = f" (Holm's correction over {int(rows[0]['family_size'])} tests)" if tested else ""
+    return f"Tests of {best} that pair users{family}: {'; '.join(parts)}."
+
+
+def _diffusion(results: Results, best: str) -> str:
+    board, study = results.leaderboard, results.study
+    diffusing = [name for name in board.names if study.spec(name).network.capabilities.steps]
+    ours = board.best(diffusing)
+    if ours is None:
+        return "No ranker of this study diffuses."
+    if ours == best:
+        rival = board.best([name for name in board.names if name not in diffusing])
+        first = "It diffuses" if rival is None else f"It diffuses; the best without is {_standing(results, rival)}"
+    else:
+        rival, first = best, f"The best that diffuses is {_standing(results, ours)}"
+    against = [] if rival is None else [f"{ours} vs {rival}: {text}" for text in _pair(results, ours, rival)]
+    return f"{'; '.join([first, *against])}. {_controls(results, ours)}"
+
+
+def _controls(results: Results, ours: str) -> str:
+    """Say how models do beside controls: in the study, or without their noised target in a sweep; `ours` if it can."""
+    board = results.leaderboard
+    found = [
+        f"{ours} vs the control {name}: {text}."
+        for name in board.with_role(CONTROL)
+        for text in _pair(results, ours, name)
+    ]
+    sweeps = results.tables.get(SWEEPS)
+    rows = [] if sweeps is None else rows_of(sweeps[sweeps["metric"] == board.declared])
+    controls = {row["base"]: row for row in rows if is_control(row) and row["relative_difference"] is not None}
+    base = ours if ours in controls else board.best([name for name in board.names if name in controls])
+    if base is not None:
+        row = controls[base]
+        text = f"The control of {base} without the noised target: {describe(row)}."
+        found.append(f"{text} {contribution(base, conclude(row))}")
+    return " ".join(found) or "No control without diffusion was trained beside it."
+
+
+def _pair(results: Results, ours: str, other: str) -> list[str]:
+    """Describe the test of a pair as it was made, in whichever order."""
+    texts = []
+    for row in _compared(results):
+        if (row["model"], row["reference"]) == (ours, other):
+            texts.append(describe(row))
+        elif (row["model"], row["reference"]) == (other, ours):
+            texts.append(f"the other way round {describe(row)}")
+    return texts
+
+
+def _compared(results: Results) -> list[dict[str, Any]]:
+    table = results.tables.get(COMPARISONS)
+    return [] if table is None else comparable(table, results.leaderboard.declared)

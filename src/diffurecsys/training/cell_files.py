@@ -1,0 +1,152 @@
+"""A finished cell as a few small files, to be carried between machines and kept: PyTorch and NumPy alone.
+
+| file | content |
+|---|---|
+| record.json | what made it, what it cost, what it ran on; see `fit_cell` |
+| history.json | one object an epoch |
+| validation_ranks.npz, test_ranks.npz | `greater`, `tied`, `greater_unseen`, `tied_unseen` in the order of the users |
+| weights.pt | tensors by name; may be left out |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffurecsys.data.split import StudyData
+from diffurecsys.data.store import Examples
+from diffurecsys.errors import DataError
+from diffurecsys.evaluation.ranks import Ranks
+from diffurecsys.files import atomic_path
+from diffurecsys.models.weights import digest_state
+from diffurecsys.study import INCIDENTAL, Cell
+from diffurecsys.training.fit import FittedCell
+from diffurecsys.training.records import EpochRecord
+
+RECORD, HISTORY, WEIGHTS = "record.json", "history.json", "weights.pt"
+PLACES = ("greater", "tied", "greater_unseen", "tied_unseen")
+
+
+@dataclass(frozen=True)
+class CellFiles:
+    """A cell as read from its files.
+
+    Attributes:
+        record: what made it and what it cost.
+        history: one record an epoch.
+        ranks: of `validation` and `test`.
+        state: the weights; None where they were left out.
+    """
+
+    record: dict[str, Any]
+    history: tuple[EpochRecord, ...]
+    ranks: dict[str, Ranks]
+    state: dict[str, Tensor] | None
+
+
+def cell_folder(root: Path, cell: Cell) -> Path:
+    """Return where a cell's files lie under `root`: `diffurec/seed_0`, `sweep.diffurec_delta_0/seed_0`."""
+    return root / cell.group / f"seed_{cell.seed}"
+
+
+def save_cell_files(folder: Path, fitted: FittedCell, ranks: Mapping[str, Ranks], *, weights: bool) -> None:
+    """Write a cell's files; the record comes last, so that a folder with a record is whole."""
+    if weights:
+        with atomic_path(folder / WEIGHTS) as temporary:
+            torch.save(fitted.weights.state, temporary)
+    for part, found in ranks.items():
+        arrays = {name: _smallest(getattr(found, name)) for name in PLACES}
+        with atomic_path(folder / f"{part}_ranks.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes names for options
+    _write_json(folder / HISTORY, [dataclasses.asdict(record) for record in fitted.history])
+    digest = digest_state(fitted.weights.state) if weights else None
+    _write_json(folder / RECORD, {**fitted.record, "weights_digest": digest})
+
+
+def load_cell_files(folder: Path, data: StudyData) -> CellFiles:
+    """Read a cell's files.
+
+    Args:
+        folder: that holds them.
+        data: which the cell was made from.
+
+    Raises:
+        DataError: a file is missing or damaged, or belongs to other data.
+    """
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        history = tuple(EpochRecord(**row) for row in json.loads((folder / HISTORY).read_text(encoding="utf-8")))
+        if record["data"] != data.fingerprint:
+            raise DataError("it was made from other sequences or another split")
+        ranks = {
+            part: _ranks(folder / f"{part}_ranks.npz", data, examples)
+            for part, examples in (("validation", data.split.validation), ("test", data.split.test))
+        }
+        state = None
+        if (folder / WEIGHTS).is_file():
+            state = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
+            if digest_state(state) != record["weights_digest"]:
+                raise DataError(f"{WEIGHTS} is damaged")
+    except Exception as error:
+        raise DataError(f"the finished cell in {folder} cannot be used ({error}): remove the folder") from error
+    return CellFiles(record, history, ranks, state)
+
+
+def differences(record: Mapping[str, Any], cell: Cell, data: StudyData) -> list[str]:
+    """Say how what made a cell's files differs from what the cell asks for: `network.width 64, here 128`."""
+    now = _leaves("", {**cell.description(), "seed": cell.seed, "data": data.fingerprint})
+    then = _leaves(
+        "", {name: record.get(name) for name in ("family", "version", "network", "training", "seed", "data")}
+    )
+    for part in ("network", "training"):  # options that are newer than the record had their defaults
+        for option in dataclasses.fields(getattr(cell.spec, part)):
+            if record.get(part) is not None and option.name not in record[part]:
+                then |= _leaves(f"{part}.{option.name}", option.default)
+    absent = "absent"
+    return [
+        f"{name} {then.get(name, absent)}, here {now.get(name, absent)}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name, absent) != now.get(name, absent) and name.removeprefix("training.") not in INCIDENTAL
+    ]
+
+
+def _ranks(path: Path, data: StudyData, examples: Examples) -> Ranks:
+    with np.load(path) as file:
+        places = {name: file[name].astype(np.int64) for name in PLACES}
+    for name, values in places.items():
+        if values.shape != (len(examples),) or (values.size and values.max() >= data.store.n_items):
+            raise DataError(f"{path.name} does not rank {len(examples)} users in {data.store.n_items} items ({name})")
+    target = data.store.items[examples.end].long()
+    return Ranks(
+        user=examples.users(data.store).numpy(),
+        target=target.numpy(),
+        **places,
+        history_length=examples.lengths.numpy(),
+        target_popularity=data.popularity[target].numpy(),
+    )
+
+
+def _smallest(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
+
+
+def _write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON knows
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _leaves(prefix: str, value: Any) -> dict[str, Any]:  # noqa: ANN401
+    if not isinstance(value, Mapping):
+        return {prefix: list(value) if isinstance(value, tuple) else value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= _leaves(f"{prefix}.{key}" if prefix else str(key), inner)
+    return found

@@ -1,0 +1,237 @@
+"""What every ranker keeps, whatever its kind: a new family is held to it unasked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+import torch
+
+from diffurecsys.data.packing import PackedBatch, Packer, pack_histories
+from diffurecsys.data.schemes import SCHEMES
+from diffurecsys.data.split import StudyData, leave_one_out
+from diffurecsys.data.store import SequenceStore
+from diffurecsys.models.base import Ranker, VectorRanker
+from diffurecsys.models.weights import config_from, load_weights, save_weights
+
+# Parameters that a loss may leave alone, by family: names, and why
+WITHOUT_GRADIENT: dict[str, dict[str, str]] = {}
+MAX_LENGTH, N_ITEMS = 10, 24
+HISTORIES = [[3], [0], [N_ITEMS - 1], [5, 6, 7], [7, 6, 5], [1, 1, 1, 2], list(range(4, 4 + MAX_LENGTH)), [9, 2]]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def scores_of(ranker: Ranker, histories: list[list[int]] = HISTORIES, seed: int = 0) -> torch.Tensor:
+    """Score histories, in their own order."""
+    order = sorted(range(len(histories)), key=lambda row: len(histories[row]))
+    with torch.inference_mode():
+        scores = ranker.score(pack_histories(histories), generator(seed))
+    return scores[torch.tensor(order).argsort()]
+
+
+def training_batch(data: StudyData, scheme: str) -> PackedBatch:
+    """All training examples at once."""
+    cut = SCHEMES[scheme].cut(data.split.train, data.split.max_length)
+    packer = Packer(data.store, cut, everywhere=SCHEMES[scheme].everywhere)
+    return packer.pack(torch.arange(len(packer)))[0]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture
+def _trains(case):
+    if not case.capabilities.trains:
+        pytest.skip("does not train")
+
+
+@pytest.fixture
+def constant_noise(monkeypatch):
+    """Let every normal draw be the same number: what depends on batch-mates then, does so by mistake."""
+    draw, draw_like = torch.randn, torch.randn_like
+    monkeypatch.setattr(torch, "randn", lambda *size, **how: draw(*size, **how).fill_(0.5))
+    monkeypatch.setattr(torch, "randn_like", lambda x, **how: draw_like(x, **how).fill_(0.5))
+
+
+def test_the_configuration_survives_json(case):
+    values = json.loads(json.dumps(dataclasses.asdict(case.network)))
+    assert config_from(case.family, values) == case.network
+    assert hash(case.network) == hash(dataclasses.replace(case.network))
+
+
+def test_it_has_what_its_capabilities_say(case):
+    ranker, can = case.build(), case.capabilities
+    assert (type(ranker).loss is not Ranker.loss) == can.trains
+    assert not can.vectors or isinstance(ranker, VectorRanker)
+    assert hasattr(ranker, "users_from_last_item") or not can.from_last_item
+    assert set(can.schemes) <= set(SCHEMES)
+    assert case.training.scheme in can.schemes or not can.trains
+    assert can.steps >= 0
+
+
+def test_scores_are_finite_float32_of_the_whole_catalogue(ranker):
+    scores = scores_of(ranker)  # histories of a single item, of the longest length, with the first and the last item
+    assert (scores.shape, scores.dtype) == ((len(HISTORIES), N_ITEMS), torch.float32)
+    assert bool(scores.isfinite().all())
+
+
+def test_scores_are_their_own_memory(ranker):
+    batch = pack_histories(HISTORIES)
+    with torch.inference_mode():
+        first = ranker.score(batch, generator())
+        expected = first.clone()
+        first[0] = -1.0  # as ranking among unseen items does, row by row
+        assert torch.equal(first[1:], expected[1:])
+        first.fill_(-1.0)
+        assert torch.equal(ranker.score(batch, generator()), expected)
+
+
+def test_scoring_leaves_ranker_batch_and_global_stream_alone(ranker):
+    batch, before = pack_histories(HISTORIES), torch.get_rng_state()
+    state = {name: value.clone() for name, value in ranker.state_dict().items()}
+    items = batch.items.clone()
+    with torch.inference_mode():
+        ranker.score(batch, generator())
+    assert same(ranker.state_dict(), state)
+    assert torch.equal(batch.items, items)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_generator_decides_and_only_where_it_samples(ranker):
+    one, again, other = (scores_of(ranker, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one, again)
+    assert torch.equal(one, other) == (not ranker.config.capabilities.samples)
+
+
+def test_vectors_reproduce_scores(case, ranker):
+    if not case.capabilities.vectors:
+        pytest.skip("has no vectors")
+    batch = pack_histories(HISTORIES)
+    with torch.inference_mode():
+        users, items = ranker.users(batch, generator()), ranker.items()
+        scores = ranker.score(batch, generator())
+        found = users @ items.T
+    assert users.dtype == items.dtype == torch.float32
+    assert users.shape == (len(HISTORIES), items.shape[1])
+    assert len(items) == N_ITEMS
+    torch.testing.assert_close(found, scores, atol=1e-5, rtol=1e-5)
+
+
+def test_the_last_position_is_asked_whatever_the_batch_says(ranker):
+    batch = pack_histories(HISTORIES)
+    everywhere = dataclasses.replace(batch, targets=torch.zeros_like(batch.items), everywhere=True)
+    with torch.inference_mode():
+        assert torch.equal(ranker.score(everywhere, generator()), ranker.score(batch, generator()))
+
+
+@pytest.mark.usefixtures("constant_noise")
+def test_a_sequence_scores_the_same_alone_among_others_and_in_another_order(ranker):
+    together = scores_of(ranker)
+    alone = torch.cat([scores_of(ranker, [history]) for history in HISTORIES])
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scores_of(ranker, HISTORIES[::-1]).flip(0), together, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scores_of(ranker, [[8], *HISTORIES[3:]])[1:], together[3:], atol=1e-5, rtol=1e-5)
+
+
+def test_every_number_of_reverse_steps_can_be_walked(case, ranker):
+    can = case.capabilities
+    if not can.steps:
+        pytest.skip("walks no reverse process")
+    batch = pack_histories(HISTORIES)
+    with torch.inference_mode():
+        for steps in (1, can.steps // 2, can.steps, None):
+            assert bool(ranker.score(batch, generator(), steps).isfinite().all())
+    for purpose in ("validation", "evaluation", "serving"):
+        steps = case.network.steps_for(purpose)
+        assert steps is None or 1 <= steps <= can.steps
+
+
+def test_saved_and_loaded_it_gives_the_same_scores(weights, ranker, tmp_path):
+    save_weights(weights, tmp_path / "weights.safetensors")
+    loaded = load_weights(tmp_path / "weights.safetensors")
+    assert same(loaded.state, weights.state)
+    assert loaded.config == weights.config
+    assert torch.equal(scores_of(loaded.build()), scores_of(ranker))
+
+
+def test_the_same_seed_gives_the_same_bits(case, data, weights):
+    assert same(case.fit(data).state, weights.state)
+
+
+def test_another_seed_gives_other_weights_where_it_trains(case, data, weights):
+    assert same(case.fit(data, seed=1, epochs=1).state, weights.state) == (not case.capabilities.trains)
+
+
+def test_it_observes_the_training_part_alone(case, data, other_targets):
+    one, other = case.build(data=data), case.build(data=other_targets)
+    assert same(one.state_dict(), other.state_dict())
+    if case.capabilities.trains:
+        batch = training_batch(data, case.training.scheme)
+        assert one.loss(batch, generator()).item() == other.loss(batch, generator()).item()
+    assert torch.equal(scores_of(one.eval()), scores_of(other.eval()))
+
+
+@pytest.mark.usefixtures("_trains")
+def test_validation_and_test_items_are_never_trained_on(case, data, other_targets):
+    assert same(case.fit(data, epochs=1).state, case.fit(other_targets, epochs=1).state)
+
+
+@pytest.mark.usefixtures("_trains")
+def test_under_every_scheme_offered_the_loss_is_a_finite_number_that_the_generator_decides(case, data):
+    ranker, before = case.build(data=data), torch.get_rng_state()
+    for scheme in case.capabilities.schemes:
+        batch = training_batch(data, scheme)
+        items = batch.items.clone()
+        one, again = (ranker.loss(batch, generator(1)) for _ in range(2))
+        assert one.shape == ()
+        assert one.requires_grad
+        assert math.isfinite(one.item())
+        assert one.item() == again.item()
+        assert torch.equal(batch.items, items)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.usefixtures("_trains")
+def test_gradients_reach_every_parameter_that_should_learn(case, data):
+    ranker = case.build(data=data)
+    ranker.loss(training_batch(data, case.training.scheme), generator()).backward()
+    still = {name for name, weight in ranker.named_parameters() if weight.grad is None or not weight.grad.any()}
+    assert still == set(WITHOUT_GRADIENT.get(case.family, {}))
+    grouped = [id(weight) for group in ranker.parameter_groups() for weight in group["params"]]
+    assert sorted(grouped) == sorted(id(weight) for weight in ranker.parameters())
+
+
+@pytest.mark.usefixtures("_trains")
+def test_overfits_fifty_short_sequences(case):
+    # no two begin alike, and any item says which comes next and which came before: all of it can be learnt by heart
+    order = torch.randperm(50, generator=generator()).tolist()
+    store = SequenceStore.from_lists([[order[(user + step) % 50] for step in range(6)] for user in range(50)], 50)
+    data = StudyData(store, leave_one_out(store, max_length=MAX_LENGTH))
+    quiet = {field.name: 0.0 for field in dataclasses.fields(case.network) if field.name.endswith("dropout")}
+    ranker, noise = case.build(n_items=50, data=data, **quiet), generator()
+    optimiser = torch.optim.Adam(ranker.parameter_groups(), lr=1e-2)
+    batch = training_batch(data, case.training.scheme)
+    losses: list[float] = []
+    while len(losses) < 150 and (len(losses) < 5 or sum(losses[-5:]) / 5 >= 0.4 * losses[0]):
+        optimiser.zero_grad()
+        loss = ranker.loss(batch, noise)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) / 5 < 0.4 * losses[0]
+
+
+def test_the_first_and_the_last_item_can_be_recommended(case):
+    # all take the two in turn, so whatever learns or counts puts them first
+    lists = [[(N_ITEMS - 1) * ((user + step) % 2) for step in range(7)] for user in range(16)]
+    store = SequenceStore.from_lists(lists, N_ITEMS)
+    data = StudyData(store, leave_one_out(store, max_length=MAX_LENGTH))
+    fitted = case.fit(data, epochs=6, batch_size=8, learning_rate=1e-2, lr_schedule="constant", validate_every=6)
+    best = scores_of(fitted.build(), [[0, N_ITEMS - 1], [N_ITEMS - 1, 0]]).topk(2).indices
+    assert best.sort().values.tolist() == [[0, N_ITEMS - 1]] * 2
