@@ -35,7 +35,10 @@ def shared_project(make_project):
 
 
 def test_the_experiments_are_those_of_the_study():
-    assert EXPERIMENTS == ["beauty", "beauty-small", "ml-100k", "ml-1m", "sample", "toys"]
+    assert EXPERIMENTS == [
+        *("beauty", "beauty-compare", "beauty-small", "ml-100k", "ml-1m", "ml-1m-compare"),
+        *("sample", "toys", "toys-compare"),
+    ]
 
 
 @pytest.mark.parametrize("env", EXPERIMENTS)
