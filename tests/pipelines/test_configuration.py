@@ -156,7 +156,8 @@ def test_a_wrong_dataset_is_named_before_a_tracking_store_is_made(name, message,
 def _pipeline_datasets():
     from kedro.framework.project import pipelines
 
-    return {name for name in pipelines["__default__"].datasets() if not name.startswith("params:")}
+    names = set().union(*(pipeline.datasets() for pipeline in dict(pipelines).values()))
+    return {name for name in names if not name.startswith("params:")}
 
 
 def test_every_table_lies_on_disk_and_is_saved_atomically(shared_project):
