@@ -32,8 +32,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 run: $(INSTALLED) ## Run a whole study on the embedded sample: seven rankers, five seeds, controls
 	kedro run --pipeline=train_eval
 
-test: $(INSTALLED) ## Run all tests
-	pytest
+test: $(INSTALLED) ## Run all tests, a process a core, each file in one of them
+	OMP_NUM_THREADS=1 pytest --numprocesses=auto --dist=loadfile
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	ruff check $(wildcard $(SOURCES))

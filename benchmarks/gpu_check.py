@@ -268,7 +268,11 @@ def measure_cells_at_once(job: Job, arguments: list[str]) -> dict[str, float]:
     for count in PROCESSES if job.device.type == "cuda" else PROCESSES[:2]:
         command = [sys.executable, __file__, "cell", *arguments]
         cells = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
-        outputs = [cell.communicate(timeout=240)[0] for cell in cells]
+        try:
+            outputs = [cell.communicate(timeout=240)[0] for cell in cells]
+        finally:
+            for cell in cells:
+                cell.kill()  # does nothing to those that have ended
         if any(cell.returncode for cell in cells):
             raise RuntimeError(f"a cell ended with {[cell.returncode for cell in cells]}")
         found[f"{count} at once"] = sum(float(output.splitlines()[-1]) for output in outputs)

@@ -35,7 +35,10 @@ def shared_project(make_project):
 
 
 def test_the_experiments_are_those_of_the_study():
-    assert EXPERIMENTS == ["beauty", "beauty-small", "ml-100k", "ml-1m", "sample", "toys"]
+    assert EXPERIMENTS == [
+        *("beauty", "beauty-compare", "beauty-small", "ml-100k", "ml-1m", "ml-1m-compare"),
+        *("sample", "toys", "toys-compare"),
+    ]
 
 
 @pytest.mark.parametrize("env", EXPERIMENTS)
@@ -153,7 +156,8 @@ def test_a_wrong_dataset_is_named_before_a_tracking_store_is_made(name, message,
 def _pipeline_datasets():
     from kedro.framework.project import pipelines
 
-    return {name for name in pipelines["__default__"].datasets() if not name.startswith("params:")}
+    names = set().union(*(pipeline.datasets() for pipeline in dict(pipelines).values()))
+    return {name for name in names if not name.startswith("params:")}
 
 
 def test_every_table_lies_on_disk_and_is_saved_atomically(shared_project):

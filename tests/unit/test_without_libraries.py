@@ -66,7 +66,7 @@ def environment(tmp_path):
 
 
 def run(environment, *arguments):
-    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr
     return done
 

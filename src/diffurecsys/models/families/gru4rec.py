@@ -24,6 +24,7 @@ from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.dropout import Dropout
+from diffurecsys.layers.recurrent import time_major
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
@@ -132,23 +133,6 @@ class GRU4Rec(VectorRanker):
         asked = slot.index_select(0, segments.last) if last_only else slot
         encoded: Tensor = self.output(states.index_select(0, asked))
         return encoded
-
-
-def time_major(segments: Segments) -> tuple[Tensor, Tensor]:
-    """Say where PyTorch's packed sequences keep tokens: all first ones, longest history first, then all second ones.
-
-    Args:
-        segments: the borders between histories, whose lengths ascend.
-
-    Returns:
-        int64 `[tokens]`, each token's place there; int64 `[longest]` on the host, how many histories have a first,
-        second, … token.
-    """
-    lengths = torch.tensor(segments.lengths)
-    counts = len(lengths) - torch.searchsorted(lengths, torch.arange(int(lengths[-1])), right=True)
-    begin = (counts.cumsum(0) - counts).to(segments.offsets.device, non_blocking=True)
-    rank = len(lengths) - 1 - segments.sequence
-    return begin.index_select(0, segments.place) + rank, counts
 
 
 def bpr_max(x: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, *, penalty: float) -> Tensor:

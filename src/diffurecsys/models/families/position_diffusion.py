@@ -2,18 +2,17 @@
 
 This project's own test of whether diffusion can help a recommender: trained over whole sequences, every asked position
 has a step and noise of its own, and 32 reverse steps cost 32 calls of the head instead of 32 Transformers. With `delta`
-0 the head sees what the encoder says and nothing else: the control with the same parameters and training. Ideas taken
-over: the target's embedding as what is diffused, cross-entropy as the loss (DiffuRec, Li et al., TOIS 2023); targets of
-one scale and x̂_0 as the expected embedding (Dieleman et al., "Continuous diffusion for categorical data", 2022); the
-noised input scaled by what it can say (Karras et al., "Elucidating the Design Space of Diffusion-Based Generative
-Models", NeurIPS 2022).
+0 the head sees what the encoder says and nothing else: the control with the same parameters and training. Taken over:
+diffused target embeddings, cross-entropy (DiffuRec, Li et al., TOIS 2023); one scale of targets, expected embeddings
+(Dieleman et al., "Continuous diffusion for categorical data", 2022); scaled input (Karras et al., "Elucidating the
+Design Space of Diffusion-Based Generative Models", NeurIPS 2022).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -98,9 +97,8 @@ class PositionDiffusionConfig(ReverseConfig):
     @property
     def capabilities(self) -> Capabilities:
         """Attention is causal, so every position may be asked; without noised target there is nothing to reverse."""
-        noised = self.delta > 0
-        steps = self.diffusion_steps if noised else 0
-        return Capabilities(schemes=("window", "prefix"), vectors=True, samples=noised, steps=steps)
+        steps = self.diffusion_steps if self.delta > 0 else 0
+        return Capabilities(schemes=("window", "prefix"), vectors=True, samples=steps > 0, steps=steps)
 
 
 class PositionDiffusion(VectorRanker):
@@ -149,8 +147,8 @@ class PositionDiffusion(VectorRanker):
             draws = self.config.marginal_samples
             # noises of one step: among several, the least noisy would decide the mean
             step = torch.multinomial(self.step_weight, len(condition), replacement=True, generator=generator)
-            step, x_0 = step.repeat(draws), self._diffused(self.embedding(batch.targets)).repeat(draws, 1)
-            noise = torch.randn(x_0.shape, generator=generator, device=x_0.device)
+            x_0 = to_scale(self.embedding(batch.targets), self.config.target_scale).repeat(draws, 1)
+            step, noise = step.repeat(draws), torch.randn(x_0.shape, generator=generator, device=x_0.device)
             noised = self._noised(self.process.diffuse(x_0, step, noise), step)
             condition, prepared = condition.repeat(draws, 1), [part.repeat(draws, 1) for part in prepared]
         x = self._compared(self.head(condition, noised, prepared, generator))
@@ -179,7 +177,9 @@ class PositionDiffusion(VectorRanker):
             nonlocal said
             noised = self._noised(x_s, torch.full((1,), step, device=x_s.device))
             said = self.head(condition, noised, prepared, generator).float()
-            return self._diffused(said) if self.config.rounding == "none" else self._expected(said)
+            if self.config.rounding == "expected":
+                return self._expected(said)
+            return to_scale(said, self.config.target_scale)
 
         walk_back(self.config.sampler, process, denoise, noise)
         return self._compared(said)
@@ -190,24 +190,18 @@ class PositionDiffusion(VectorRanker):
 
     def _encode(self, batch: PackedBatch, generator: torch.Generator, *, last_only: bool) -> Tensor:
         x = self.embedding(batch.items) * math.sqrt(self.config.width)
-        encoded: Tensor = self.encoder(x, Segments.of(batch), generator, last_only=last_only)
-        return encoded
+        return cast(Tensor, self.encoder(x, Segments.of(batch), generator, last_only=last_only))
 
     def _noised(self, x_s: Tensor, step: Tensor) -> Tensor:
         """δ · (x_s + d_s), the former as the head is to see it."""
         seen = self.process.signal[step, None] * x_s if self.config.input_scaled else x_s
-        noised: Tensor = self.config.delta * (seen + self.step_embedding(step))
-        return noised
-
-    def _diffused(self, x: Tensor) -> Tensor:
-        """Bring embeddings, or predictions of them, to the scale of the process."""
-        return to_scale(x, self.config.target_scale)
+        return cast(Tensor, self.config.delta * (seen + self.step_embedding(step)))
 
     def _expected(self, said: Tensor) -> Tensor:
         """Return the mean embedding under the softmax of the scores, `[batch, width]`."""
         with torch.autocast(said.device.type, enabled=False):
             weight = (self._compared(said) @ self.items().T).softmax(dim=1)
-            return weight @ self._diffused(self.embedding.weight)
+            return weight @ to_scale(self.embedding.weight, self.config.target_scale)
 
     def _compared(self, x: Tensor) -> Tensor:
         return asked_vectors(x, self.config.similarity, self.config.temperature)

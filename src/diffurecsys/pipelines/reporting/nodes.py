@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from diffurecsys.data.specs import DatasetSpec
 from diffurecsys.data.split import StudyData
 from diffurecsys.evaluation.significance.seeds import few_seeds_warning
 from diffurecsys.pipelines.scores import study_leaderboard
@@ -23,6 +22,7 @@ from diffurecsys.reporting.summary import make_record, render_summary
 from diffurecsys.study import Study
 
 if TYPE_CHECKING:
+    from diffurecsys.data.specs import DatasetSpec
     from diffurecsys.parameters import EvaluationParameters, SignificanceParameters
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,9 @@ def summarise_experiments(reporting_folder: Path, summary_record: dict[str, Any]
 def close_study(reporting_folder: Path, summary_record: dict[str, Any], _summary: str) -> str:
     """Say at the end of a run what came out and where the report lies."""
     page = reporting_folder / str(_linked(summary_record, reporting_folder)["link"])
-    lines = closing_words(summary_record["answer"], str(page))
+    here = Path.cwd()
+    place = page.relative_to(here) if page.is_relative_to(here) else page
+    lines = closing_words(summary_record["answer"], str(place))
     for line in lines:
         logger.info(line)
     return "\n".join(lines) + "\n"

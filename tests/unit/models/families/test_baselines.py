@@ -27,6 +27,8 @@ CASES = {  # family and what sets it apart; without dropout, small
     "stosa": ("stosa", {"blocks": 2}),
     "stosa_released": ("stosa", {"propagate_mean": False, "dropout": 0.1}),
     "vsan": ("vsan", {"cap": 0.01}),
+    "acvae": ("acvae", {"scoring_draws": 0, "hidden": 16, "latent": 8}),
+    "mfgan": ("mfgan", {"warmup": 0, "discriminator_every": 1}),
     "stosa_ce": ("stosa", {"loss": "cross_entropy"}),
     "cl4srec_ce": ("cl4srec", {"loss": "cross_entropy"}),
 }

@@ -7,8 +7,9 @@ import torch
 from torch.nn.utils.rnn import pack_sequence
 
 from diffurecsys.data.packing import pack_histories
+from diffurecsys.layers.recurrent import time_major
 from diffurecsys.layers.segments import Segments
-from diffurecsys.models.families.gru4rec import GRU4RecConfig, bpr_max, time_major
+from diffurecsys.models.families.gru4rec import GRU4RecConfig, bpr_max
 
 N_ITEMS = 40
 CONFIG = GRU4RecConfig(width=12, hidden=20, layers=2, dropout=0.2, loss="cross_entropy", embedding_std=0.5)
