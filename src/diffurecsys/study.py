@@ -113,27 +113,34 @@ class Cell:
             "training": essential(spec.training) if spec.trains else None,
             "seed": self.seed,
             "data": data_fingerprint,
+            **self._parts(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
-        """Return the ranker's configuration as plain values; `parts` are versions of families that it holds."""
-        spec, network = self.spec, dataclasses.asdict(self.spec.network)
-        parts = {name: find_family(held).version for name, held in spec.network.parts(network).items()}
+        """Return the ranker's configuration as plain values; `parts` are versions of families that it holds, if any."""
+        spec = self.spec
         return {
             "family": spec.family,
             "version": find_family(spec.family).version,
-            **({"parts": parts} if parts else {}),
-            "network": network,
+            **self._parts(),
+            "network": dataclasses.asdict(spec.network),
             "training": dataclasses.asdict(spec.training) if spec.trains else None,
         }
+
+    def _parts(self) -> dict[str, dict[str, int]]:
+        held = self.spec.network.parts(dataclasses.asdict(self.spec.network))
+        return {"parts": {name: find_family(family).version for name, family in held.items()}} if held else {}
 
 
 def essential(config: RankerConfig | TrainingConfig) -> dict[str, Any]:
     """Return the settings that change numbers and are not the defaults, as plain values."""
-    values = dataclasses.asdict(config)
-    defaults = {part.name: part.default for part in dataclasses.fields(config)}
-    return {name: value for name, value in values.items() if name not in INCIDENTAL and value != defaults.get(name)}
+    found = {}
+    for part in dataclasses.fields(config):
+        value = getattr(config, part.name)
+        if part.name not in INCIDENTAL and value != part.default:
+            found[part.name] = essential(value) if isinstance(value, RankerConfig) else value
+    return found
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ def shrink(config: RankerConfig) -> RankerConfig:
     }
     if "max_length" in values:
         small["max_length"] = MAX_LENGTH
-    return dataclasses.replace(config, **small)
+    held = {name: shrink(value) for name, value in values.items() if isinstance(value, RankerConfig)}
+    return dataclasses.replace(config, **small, **held)
 
 
 def small_training(training: TrainingConfig) -> TrainingConfig:
