@@ -15,6 +15,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small, in several processes: more threads only wait
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 BESIDE_CHECKOUT = CHECKOUT.parent / "shared"
 

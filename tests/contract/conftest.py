@@ -33,6 +33,7 @@ AT_MOST = {  # by name of a hyper-parameter, in any family that has it
     "heads": 2,
     "negatives": 8,
     "cutoff": 4,
+    "warmup": 0,
     "diffusion_steps": 8,
     "validation_steps": 8,
     "evaluation_steps": 8,

@@ -30,8 +30,10 @@ def run_gru(gru: nn.GRU, x: Tensor, segments: Segments) -> Tensor:
     """Return the state after every token, float32 `[tokens, hidden]`, for inputs `[tokens, width]`."""
     slot, counts = time_major(segments)
     order = torch.empty_like(slot).index_copy_(0, slot, torch.arange(len(slot), device=slot.device))
+    weight = gru.weight_ih_l0
+    assert isinstance(weight, Tensor)
     with torch.autocast(x.device.type, enabled=False):  # cuDNN's would be float16, whatever type autocast is set to
-        packed = PackedSequence(x.to(next(gru.parameters()).dtype).index_select(0, order), counts)
+        packed = PackedSequence(x.to(weight.dtype).index_select(0, order), counts)
         states: Tensor = gru(packed)[0].data
     return states.index_select(0, slot)
 

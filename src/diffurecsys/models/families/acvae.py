@@ -129,7 +129,8 @@ class ACVAE(VectorRanker):
         loss = catalogue_cross_entropy(self._decode(z), self.items(), batch.targets)
         with torch.autocast(x.device.type, enabled=False):
             held = {name: parameter.detach() for name, parameter in self.ratio.named_parameters()}
-            loss = loss + config.divergence * functional_call(self.ratio, held, (x, z, generator)).mean()
+            ratio: Tensor = functional_call(self.ratio, held, (x, z, generator))
+            loss = loss + config.divergence * ratio.mean()
             prior = torch.randn(z.shape, generator=generator, device=z.device)
             own = F.softplus(-self.ratio(x.detach(), z.detach(), generator)).mean()
             loss = loss + own + F.softplus(self.ratio(x.detach(), prior, generator)).mean()

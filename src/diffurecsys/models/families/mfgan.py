@@ -177,6 +177,7 @@ class MFGAN(VectorRanker):
         with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
             for discriminator, value in zip(self.discriminators, (None, self.decile), strict=True):
                 history, last = (items if value is None else value[items] for items in (batch.items, candidates))
+                assert isinstance(discriminator, Discriminator)
                 verdict = discriminator(history, segments, last, generator)
                 reward += verdict[:, 1].detach().sigmoid() / len(self.discriminators)
                 loss = loss + F.softplus(-verdict[:, 0]).mean() + F.softplus(verdict[:, 1:])[invented].mean()
