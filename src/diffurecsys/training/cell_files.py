@@ -87,7 +87,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         if not isinstance(record, dict):
             raise ValueError("it is no JSON object")
     except ValueError as error:  # of JSON and of UTF-8, too
-        raise DataError(f"the finished cell in {folder} cannot be used ({RECORD}: {error}): remove the folder") from error
+        raise DataError(
+            f"the finished cell in {folder} cannot be used ({RECORD}: {error}): remove the folder"
+        ) from error
     return record
 
 
