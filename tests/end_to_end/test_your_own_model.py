@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -14,6 +15,8 @@ pytestmark = pytest.mark.slow
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/your_own_model.md"
 SERVE = """
+import json
+
 import mlflow
 import pandas as pd
 from mlflow.tracking import MlflowClient
@@ -23,8 +26,10 @@ client = MlflowClient()
 found = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
 run = next(run for run in found if run.info.run_name == "mean_of_items.seed_1")
 model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
-asked = pd.DataFrame({"history": [["i001", "i002"], ["i010", "never seen"]]})
-print("served:", model.predict(asked, params={"k": 3, "exclude_history": True}))
+items = pd.read_parquet("data/03_primary/mine/item_vocabulary.parquet")["item_id"].tolist()
+asked = [items[:2], [items[2], "never seen"]]
+found = model.predict(pd.DataFrame({"history": asked}), params={"k": 3, "exclude_history": True})
+print("served:", json.dumps({"items": items, "asked": asked, "found": found}))
 """
 
 
@@ -87,12 +92,12 @@ def test_it_is_trained_compared_and_reported(project, printed):
 
 def test_it_is_served(project, environment, printed):
     assert printed
-    served = project.finish(project.python("-c", SERVE, environment=environment)).splitlines()
-    (line,) = [line for line in served if line.startswith("served: ")]
-    known, half_known = yaml.safe_load(line.removeprefix("served: "))
-    assert len(set(known)) == len(set(half_known)) == 3
-    assert not {"i001", "i002"} & set(known)
-    assert "i010" not in half_known
+    answered = project.finish(project.python("-c", SERVE, environment=environment))
+    (line,) = [line for line in answered.splitlines() if line.startswith("served: ")]
+    served = json.loads(line.removeprefix("served: "))
+    for asked, found in zip(served["asked"], served["found"], strict=True):
+        assert len(set(found)) == 3
+        assert set(found) <= set(served["items"]) - set(asked)
 
 
 def test_a_misspelt_setting_is_named(project, environment):

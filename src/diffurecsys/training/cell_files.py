@@ -58,7 +58,9 @@ def cell_folder(root: Path, cell: Cell) -> Path:
 
 
 def save_cell_files(folder: Path, fitted: FittedCell, ranks: Mapping[str, Ranks], *, weights: bool) -> None:
-    """Write a cell's files; the record comes last, so that a folder with a record is whole."""
+    """Write a cell's files in place of others; the record goes first and comes last: a folder with a record is whole."""
+    for outdated in (RECORD, WEIGHTS):
+        (folder / outdated).unlink(missing_ok=True)
     if weights:
         with atomic_path(folder / WEIGHTS) as temporary:
             torch.save(fitted.weights.state, temporary)
@@ -85,7 +87,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         if not isinstance(record, dict):
             raise ValueError("it is no JSON object")
     except ValueError as error:  # of JSON and of UTF-8, too
-        raise DataError(f"the finished cell in {folder} cannot be used ({RECORD}: {error}): remove the folder") from error
+        raise DataError(
+            f"the finished cell in {folder} cannot be used ({RECORD}: {error}): remove the folder"
+        ) from error
     return record
 
 
