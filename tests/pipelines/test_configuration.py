@@ -35,10 +35,10 @@ def shared_project(make_project):
 
 
 def test_the_experiments_are_those_of_the_study():
-    assert EXPERIMENTS == [
+    assert [
         *("beauty", "beauty-compare", "beauty-small", "ml-100k", "ml-1m", "ml-1m-compare"),
         *("sample", "toys", "toys-compare"),
-    ]
+    ] == EXPERIMENTS
 
 
 @pytest.mark.parametrize("env", EXPERIMENTS)
