@@ -114,14 +114,14 @@ class Project:
         return self.finish(self.command(*arguments, environment=environment))
 
     @staticmethod
-    def finish(process: subprocess.Popen[str]) -> str:
-        """Wait for a process that must succeed and return what it printed."""
+    def finish(process: subprocess.Popen[str], *, fails: bool = False) -> str:
+        """Wait for a process that must succeed, or must not, and return what it printed."""
         try:
             printed, _ = process.communicate()
         except BaseException:  # the test's time is over, or somebody interrupts
             os.killpg(process.pid, signal.SIGKILL)
             raise
-        assert process.returncode == 0, printed
+        assert (process.returncode != 0) == fails, printed
         return printed
 
     def read(self, pattern: str) -> pd.DataFrame:

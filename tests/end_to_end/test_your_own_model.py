@@ -101,10 +101,7 @@ def test_it_is_served(project, environment, printed):
 
 
 def test_a_misspelt_setting_is_named(project, environment):
-    process = project.command(
-        "run", "--env=mine", "--params=models.mean_of_items.network.decai=0.9", environment=environment
-    )
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode != 0
+    misspelt = "--params=models.mean_of_items.network.decai=0.9"
+    printed = project.finish(project.command("run", "--env=mine", misspelt, environment=environment), fails=True)
     message = "models.mean_of_items.network.decai: no such parameter; did you mean models.mean_of_items.network.decay?"
     assert message in " ".join(printed.split())
