@@ -118,7 +118,9 @@ def test_equals_a_double_loop(lists, histories, window, distance_decay, age_deca
 def test_both_ways_of_summing_agree_and_neighbours_do_not_matter(products, monkeypatch):
     data = _random_data(1)
     ranker = _fit(data)
-    histories = [data.store.items[begin : begin + n].tolist() for begin, n in zip(range(0, 60, 3), range(20), strict=True)]
+    histories = [
+        data.store.items[begin : begin + n].tolist() for begin, n in zip(range(0, 60, 3), range(20), strict=True)
+    ]
     histories = [history or [0] for history in histories]
     alone = torch.cat([_score(ranker, history) for history in sorted(histories, key=len)])
     monkeypatch.setattr(counting, "PRODUCTS_AN_ENTRY", products)
@@ -291,5 +293,3 @@ def test_shipped_rankers_are_of_these_families():
     folder = Path(__file__).resolve().parents[4] / "conf" / "base" / "parameters" / "models"
     for name in ("popularity", "transitions", "last_item_transition", "ease"):
         assert f"  {name}:\n" in (folder / f"{name}.yml").read_text()
-
-
