@@ -58,7 +58,7 @@ def cell_folder(root: Path, cell: Cell) -> Path:
 
 
 def save_cell_files(folder: Path, fitted: FittedCell, ranks: Mapping[str, Ranks], *, weights: bool) -> None:
-    """Write a cell's files in place of others; the record goes first and comes last: a folder with a record is whole."""
+    """Write a cell's files in place of others; a folder with a record is whole, so that goes first and comes last."""
     for outdated in (RECORD, WEIGHTS):
         (folder / outdated).unlink(missing_ok=True)
     if weights:

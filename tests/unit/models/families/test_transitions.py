@@ -118,8 +118,9 @@ def test_equals_a_double_loop(lists, histories, window, distance_decay, age_deca
 def test_both_ways_of_summing_agree_and_neighbours_do_not_matter(products, monkeypatch):
     data = _random_data(1)
     ranker = _fit(data)
-    pieces = zip(range(0, 60, 3), range(20), strict=True)
-    histories = [data.store.items[begin : begin + n].tolist() for begin, n in pieces]
+    histories = [
+        data.store.items[begin : begin + n].tolist() for begin, n in zip(range(0, 60, 3), range(20), strict=True)
+    ]
     histories = [history or [0] for history in histories]
     alone = torch.cat([_score(ranker, history) for history in sorted(histories, key=len)])
     monkeypatch.setattr(counting, "PRODUCTS_AN_ENTRY", products)
