@@ -110,7 +110,7 @@ def test_without_samples_and_sweeps_a_study_is_reported_all_the_same(data, tmp_p
     assert {"plain.target_map", "plain.item_map", "target_maps_figure"} <= set(found)
     assert not [name for name in found if "sample_map" in name or "sweep" in name or "ensemble" in name]
     report = found["report_md"]
-    assert "Left out: Inference: no ranker draws samples or walks reverse steps." in report
+    assert "Left out: Inference: no ranker that was to be probed draws samples or walks reverse steps." in report
     assert "No ranker of this study diffuses." in report
     assert found["report_txt"].startswith("Best of 3 rankers on test NDCG@10")
     table = found["leaderboard_table"]
@@ -123,7 +123,7 @@ def test_counting_rankers_alone_are_compared_with_each_other(data, tmp_path):
     pairs = found["comparisons_table"][["model", "reference"]].drop_duplicates()
     assert pairs.to_numpy().tolist() == [["transitions", "popularity"]]
     assert not [name for name in found if name.endswith("_map") or name in ("curves_figure", "training_times_table")]
-    assert "Representations: no model's scores are inner products" in found["report_md"]
+    assert "Representations: no ranker that was to be mapped has vectors" in found["report_md"]
 
 
 def test_samplers_get_probes_algorithm_3_and_maps_and_sweeps_their_tables(data, tmp_path):
