@@ -46,7 +46,8 @@ def data() -> StudyData:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_overfits_one_batch_asked_everywhere(name, data):
     batch, _ = Packer(data.store, windows(data.split.train, 6), everywhere=True).pack(torch.arange(12))
-    model, noise = make(name, dropout=0.0), generator()
+    # of 8 steps the last would still show half of the target, and to begin with noise alone would be new to the head
+    model, noise = make(name, dropout=0.0, diffusion_steps=32), generator()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(200):
         optimiser.zero_grad()
@@ -56,9 +57,7 @@ def test_overfits_one_batch_asked_everywhere(name, data):
     assert loss.item() < 0.3  # of a guess: log 30, 3.4
     model.eval()
     of_ends = batch.targets[batch.offsets[1:].long() - 1]
-    hits = (model.score(batch, noise, 1).argmax(1) == of_ends).float().mean().item()
-    # from pure noise the encoder alone can tell; how far the head has learnt to listen then, 200 steps do not settle
-    assert hits > (5 / N_ITEMS if model.config.capabilities.samples else 0.8)
+    assert torch.equal(model.score(batch, noise, 1).argmax(1), of_ends)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
