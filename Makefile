@@ -11,10 +11,13 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format viz mlflow clean
+.PHONY: help install run test lint format viz mlflow results report-results clean
+
+EXPERIMENTS ?= beauty-compare toys-compare ml-1m-compare
+PROCESSES ?= 1
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 install: $(INSTALLED) ## Create .venv with the locked requirements and this project
 
@@ -26,11 +29,11 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-run: $(INSTALLED) ## Run the whole study on the embedded sample: three models, five seeds
+run: $(INSTALLED) ## Run a whole study on the embedded sample: seven rankers, five seeds, controls
 	kedro run --pipeline=train_eval
 
-test: $(INSTALLED) ## Run all tests
-	pytest
+test: $(INSTALLED) ## Run all tests, a process a core, each file in one of them
+	OMP_NUM_THREADS=1 pytest --numprocesses=auto --dist=loadfile
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	ruff check $(wildcard $(SOURCES))
@@ -47,6 +50,16 @@ viz: $(INSTALLED) ## Look at the pipeline and its results in the browser
 
 mlflow: $(INSTALLED) ## Compare runs in the MLflow UI
 	kedro mlflow ui --env=sample
+
+results: $(INSTALLED) ## Fit the next missing cells of EXPERIMENTS, PROCESSES at once, until none is missing
+	for experiment in $(EXPERIMENTS); do \
+		kedro run --pipelines=ingestion,preprocessing,export --env=$$experiment --only-missing-outputs && \
+		python -m diffurecsys.remote data/05_model_input/$$experiment/split.npz data/05_model_input/$$experiment/cells.json \
+			docs/results/cells/$$experiment --processes $(PROCESSES) || exit 1; \
+	done
+
+report-results: $(INSTALLED) ## Tests, tables and reports of EXPERIMENTS from their finished cells, without training
+	for experiment in $(EXPERIMENTS); do kedro run --pipeline=train_eval --env=$$experiment || exit 1; done
 
 clean: ## Remove everything that runs produced, except downloaded archives
 	find data -mindepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -delete

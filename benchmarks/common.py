@@ -3,62 +3,60 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import resource
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diffurecsys.data.store import SequenceStore
+from diffurecsys.data.packing import Packer
+from diffurecsys.data.schemes import prefixes
+from diffurecsys.data.split import StudyData, leave_one_out, load_split
+from diffurecsys.machine import describe_machine as describe_machine
+from diffurecsys.models import build_ranker
+from diffurecsys.models.families.diffurec import DiffuRec, DiffuRecConfig
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-def load_store(experiment: str) -> SequenceStore:
-    """Load an experiment's preprocessed sequences."""
-    import pyarrow.parquet as pq  # machines with a GPU may have PyTorch and NumPy alone: see gpu_check.py
-
-    from diffurecsys.data.sequences import to_store
-
-    folder = PROJECT / "data" / "03_primary" / experiment
-    if not (folder / "sequences.parquet").exists():
-        sys.exit(
-            f"no sequences in {folder}; first run: kedro run --pipeline=ingestion,preprocessing --env={experiment}"
-        )
-    n_items = pq.read_metadata(folder / "item_vocabulary.parquet").num_rows
-    return to_store(pq.read_table(folder / "sequences.parquet"), n_items)
+MODELS: dict[str, dict[str, Any]] = {  # the paper's three, one family
+    "diffurec": {},
+    "cross_attention": {"conditioning": "cross"},
+    "diffurecsys": {"conditioning": "cross", "offset_noise": True},
+}
 
 
-def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Say what the figures were measured on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu": cpu,
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
+def build_model(name: str, n_items: int, config: DiffuRecConfig, generator: torch.Generator) -> DiffuRec:
+    """Build one of the paper's models with drawn weights."""
+    ranker = build_ranker("diffurec", replace(config, **MODELS[name]), n_items, generator)
+    assert isinstance(ranker, DiffuRec)
+    return ranker
 
 
-def matmul_flops(device: torch.device, rows: int, width: int) -> float:
+def load_data(experiment: str, length: int) -> StudyData:
+    """Load an experiment's sequences and split them for histories of this length."""
+    path = PROJECT / "data" / "05_model_input" / experiment / "split.npz"
+    if not path.exists():
+        sys.exit(f"no sequences at {path}; first run: kedro run --pipeline=preprocessing --env={experiment}")
+    store = load_split(path).store
+    return StudyData(store, leave_one_out(store, max_length=length))
+
+
+def training_packer(data: StudyData, device: torch.device) -> Packer:
+    """Make batches of all prefixes, as the paper trains."""
+    return Packer(data.store, prefixes(data.split.train, data.split.max_length), device)
+
+
+def matmul_flops(device: torch.device, rows: int, width: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """Rate of `[rows, width] @ [width, 4 width]` products in FLOP/s: the limit of a network of this width.
 
-    In the type that training computes in: bfloat16 on CUDA, else float32.
+    In the type that training computes in: bfloat16 on CUDA, else float32. On a busy machine take the clock that what
+    is compared was measured by, `time.process_time`.
     """
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     a = torch.randn(rows, width, device=device, dtype=dtype)
@@ -66,11 +64,11 @@ def matmul_flops(device: torch.device, rows: int, width: int) -> float:
     best, repeats = float("inf"), 20
     for _ in range(8):
         synchronise(device)
-        began = time.perf_counter()
+        began = clock()
         for _ in range(repeats):
             a @ b
         synchronise(device)
-        best = min(best, (time.perf_counter() - began) / repeats)
+        best = min(best, (clock() - began) / repeats)
     return 2 * rows * width * 4 * width / best
 
 
@@ -102,7 +100,7 @@ def peak_memory(device: torch.device) -> int:
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:
     """Print the result and, if asked, keep it."""
-    text = json.dumps(result, indent=1)
+    text = json.dumps({"date": datetime.now(UTC).date().isoformat(), **result}, indent=1)
     print(text)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,10 +14,18 @@ from statistics import median
 
 import torch
 
-from common import describe_machine, load_store, matmul_flops, memory_bandwidth, synchronise, write_json
+from common import (
+    MODELS,
+    build_model,
+    describe_machine,
+    load_data,
+    matmul_flops,
+    memory_bandwidth,
+    synchronise,
+    write_json,
+)
 from diffurecsys.data.packing import Packer
-from diffurecsys.data.store import leave_one_out
-from diffurecsys.models import MODELS, ModelConfig, build_model
+from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
 from flops import forward_flops
@@ -37,10 +45,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
 
-    device, config = resolve_device(args.device), ModelConfig()
+    device, config = resolve_device(args.device), DiffuRecConfig()
     keep_freed_memory()
-    store = load_store(args.experiment)
-    test = leave_one_out(store, max_length=args.length).test
+    data = load_data(args.experiment, args.length)
+    store, test = data.store, data.split.test
     in_order = Packer(store, test, device).batches(torch.argsort(test.lengths, stable=True), args.batch_size)
     batches = [batch for number, (batch, _) in enumerate(in_order) if number % args.every == 0]
     users = sum(len(batch) for batch in batches)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from diffurecsys.data.packing import PackedBatch
-from diffurecsys.models import ModelConfig
+from diffurecsys.models.families.diffurec import DiffuRecConfig
 
 
-def forward_flops(model: str, config: ModelConfig, batch: PackedBatch, n_items: int, denoiser_calls: int = 1) -> float:
+def forward_flops(
+    model: str, config: DiffuRecConfig, batch: PackedBatch, n_items: int, denoiser_calls: int = 1
+) -> float:
     """Floating-point operations of a forward pass; a training step takes three times as many.
 
     Counted are the linear maps, the attention's two products and the scores of the catalogue. In the last block only

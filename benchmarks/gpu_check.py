@@ -1,9 +1,8 @@
 """Everything to be known about a GPU within ten minutes: is it right, how fast is it, what bounds it.
 
-Needs PyTorch and NumPy alone. First, on a machine with the project installed, prepare the data; then, on the machine
-with the GPU, check; every part that fails is reported and the others go on.
+Needs PyTorch and NumPy alone, and the split files of some experiments in one folder, named after them: preprocessing
+leaves them as data/05_model_input/<experiment>/split.npz. Every part that fails is reported and the others go on.
 
-python benchmarks/gpu_check.py prepare beauty toys ml-1m --data data/gpu
 PYTHONPATH=src python benchmarks/gpu_check.py check --data data/gpu --out gpu.json
 """
 
@@ -22,19 +21,27 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common import describe_machine, load_store, matmul_flops, memory_bandwidth, peak_memory, synchronise, write_json
+from common import (
+    MODELS,
+    build_model,
+    describe_machine,
+    matmul_flops,
+    memory_bandwidth,
+    peak_memory,
+    synchronise,
+    training_packer,
+    write_json,
+)
 from diffurecsys.data.packing import PackedBatch, Packer, pack_histories
-from diffurecsys.data.store import SequenceStore, leave_one_out
-from diffurecsys.models import MODELS, ModelConfig, build_model
+from diffurecsys.data.split import StudyData, leave_one_out, load_split
 from diffurecsys.layers.attention import attention
-from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
-from diffurecsys.losses.sampled import NegativeSampler
 from diffurecsys.layers.segments import Segments
+from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.training import TrainingConfig, derive_generator, train
 from diffurecsys.training.config import Precision
 from diffurecsys.training.device import autocast, resolve_device
@@ -53,22 +60,21 @@ class Job:
     device: torch.device
     data: Path
     datasets: tuple[str, ...]
-    config: ModelConfig
+    config: DiffuRecConfig
     length: int
     batch_size: int
     steps: int
     epochs: int
     large_items: int
 
-    def store(self, dataset: str) -> SequenceStore:
-        """Load a prepared dataset."""
-        with np.load(self.data / f"{dataset}.npz") as file:
-            items, offsets = torch.from_numpy(file["items"]), torch.from_numpy(file["offsets"])
-            return SequenceStore(items, offsets, int(file["n_items"]))
+    def study(self, dataset: str) -> StudyData:
+        """Load a dataset."""
+        store = load_split(self.data / f"{dataset}.npz").store
+        return StudyData(store, leave_one_out(store, max_length=self.length))
 
-    def batches(self, store: SequenceStore, count: int) -> Iterator[PackedBatch]:
+    def batches(self, data: StudyData, count: int) -> Iterator[PackedBatch]:
         """Yield training batches; again from the start where the data ends."""
-        packer = Packer(store, leave_one_out(store, max_length=self.length).train, self.device)
+        packer = training_packer(data, self.device)
         made = 0
         while made < count:
             order = torch.randperm(len(packer), generator=derive_generator(0, "shuffle"))
@@ -79,31 +85,27 @@ class Job:
                 made += 1
 
 
-def prepare(datasets: list[str], folder: Path) -> None:
-    """Write preprocessed sequences as plain arrays."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for dataset in datasets:
-        store = load_store(dataset)
-        np.savez_compressed(
-            folder / f"{dataset}.npz", items=store.items.numpy(), offsets=store.offsets.numpy(), n_items=store.n_items
-        )
-
-
 def check_against_the_host(job: Job) -> dict[str, float]:
-    """Largest difference between the device and the host, relative to the largest value, part by part."""
+    """Distance of the device's results from the host's in float32, relative to the size of these, part by part.
+
+    All inputs are numbers that bfloat16 can hold, so that in bfloat16 only what is computed from them is rounded.
+    """
     generator = torch.Generator().manual_seed(0)
     lengths = [1, 1, 2, 3, 5, 8, 13, 40, 70, 100]
     batch = pack_histories([torch.randint(300, (n,), generator=generator).tolist() for n in lengths])
-    segments, there = Segments.of(batch), _moved(batch, job.device)
+    segments, there = Segments.of(batch), batch.to(job.device)
     width, tokens = job.config.width, len(batch.items)
     found: dict[str, float] = {}
 
     def compare(what: str, run: Callable[[PackedBatch, To], list[Tensor]]) -> None:
         expected, got = run(batch, lambda x: x), run(there, lambda x: x.to(job.device))
-        pairs = zip(expected, got, strict=True)
-        found[what] = max(float((a - b.cpu().float()).abs().max() / a.abs().max()) for a, b in pairs)
+        pairs = [(a.double(), b.cpu().double()) for a, b in zip(expected, got, strict=True)]
+        found[what] = max(float((a - b).norm() / a.norm()) for a, b in pairs)
 
-    query, key_value = torch.randn(tokens, width), torch.randn(tokens, 2 * width)
+    def draw(columns: int) -> Tensor:
+        return torch.randn(tokens, columns, generator=generator).bfloat16().float()
+
+    query, key_value = draw(width), draw(2 * width)
     # without noise, whose streams differ between devices
     quiet = replace(job.config, dropout=0.0, item_dropout=0.0, delta=0.0)
 
@@ -121,7 +123,10 @@ def check_against_the_host(job: Job) -> dict[str, float]:
         return [value.detach(), *torch.autograd.grad(value, [x, items])]
 
     def learn(on: PackedBatch, _: To, *, precision: Precision, name: str) -> list[Tensor]:
-        model = build_model(name, 300, quiet, derive_generator(0, "weights")).to(on.items.device)
+        model = build_model(name, 300, quiet, derive_generator(0, "weights"))
+        for weight in model.parameters():
+            weight.data = weight.data.bfloat16().float()
+        model.to(on.items.device)
         with autocast(on.items.device, precision if on is there else "float32"):
             value = model.loss(on, derive_generator(0, "noise", on.items.device))
         value.backward()
@@ -141,9 +146,9 @@ def check_waiting(job: Job) -> str:
     """Run training steps in the mode in which every wait of the host for the device is an error."""
     if job.device.type != "cuda":
         return "no CUDA device"
-    store = job.store(job.datasets[0])
-    _, step = _stepper(job, store, "diffurecsys")
-    batches = list(job.batches(store, 4))
+    data = job.study(job.datasets[0])
+    _, step = _stepper(job, data, "diffurecsys")
+    batches = list(job.batches(data, 4))
     step(batches[0])
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -168,19 +173,19 @@ def measure_training(job: Job) -> dict[str, Any]:
     """Training of every model on every dataset, batching included; seconds for the paper's epochs follow."""
     found = {}
     for dataset in job.datasets:
-        store = job.store(dataset)
-        n_examples = len(leave_one_out(store, max_length=job.length).train)
+        data = job.study(dataset)
+        n_examples = data.split.train.n_targets
         limit = matmul_flops(job.device, 64 * job.batch_size, job.config.width)
         for name in MODELS:
-            _, step = _stepper(job, store, name)
-            for batch in job.batches(store, 3):
+            _, step = _stepper(job, data, name)
+            for batch in job.batches(data, 3):
                 step(batch)
             flops, tokens = 0.0, 0
             synchronise(job.device)
             began = time.perf_counter()
-            for batch in job.batches(store, job.steps):
+            for batch in job.batches(data, job.steps):
                 step(batch)
-                flops += 3 * forward_flops(name, job.config, batch, store.n_items)
+                flops += 3 * forward_flops(name, job.config, batch, data.store.n_items)
                 tokens += len(batch.items)
             synchronise(job.device)
             seconds = (time.perf_counter() - began) / job.steps
@@ -196,8 +201,8 @@ def measure_training(job: Job) -> dict[str, Any]:
 
 def measure_evaluation(job: Job) -> dict[str, float]:
     """Users scored a second by reverse steps."""
-    store = job.store(job.datasets[0])
-    test = leave_one_out(store, max_length=job.length).test
+    data = job.study(job.datasets[0])
+    store, test = data.store, data.split.test
     order = torch.argsort(test.lengths, stable=True)[:: max(1, len(test) // (20 * job.batch_size))]
     batches = [batch for batch, _ in Packer(store, test, job.device).batches(order, job.batch_size)]
     found = {}
@@ -219,11 +224,11 @@ def measure_compiled(job: Job) -> dict[str, float] | str:
     """Milliseconds of a step as it is and with the denoiser compiled for any number of tokens, in turn."""
     if job.device.type != "cuda":
         return "no CUDA device"
-    store = job.store(job.datasets[0])
-    _, plain = _stepper(job, store, "diffurec")
-    other, compiled = _stepper(job, store, "diffurec")
+    data = job.study(job.datasets[0])
+    _, plain = _stepper(job, data, "diffurec")
+    other, compiled = _stepper(job, data, "diffurec")
     other.denoiser.compile(dynamic=True)
-    batches = list(job.batches(store, 12))
+    batches = list(job.batches(data, 12))
     began = time.perf_counter()
     for batch in batches[:4]:
         compiled(batch)
@@ -240,17 +245,16 @@ def measure_compiled(job: Job) -> dict[str, float] | str:
 def measure_large_catalogue(job: Job) -> dict[str, float]:
     """Seconds and peak memory of a step with very many items, with the full and with a sampled softmax."""
     found = {}
-    batch = pack_histories(torch.randint(job.large_items, (job.batch_size, 9)).tolist())
-    batch = _moved(batch, job.device)
+    drawn = torch.randint(job.large_items, (job.batch_size, 9), generator=derive_generator(0, "data"))
+    batch = pack_histories(drawn.tolist()).to(job.device)
     for what, count in (("full", None), ("sampled", 8192)):
         if job.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        model = build_model("diffurec", job.large_items, job.config, derive_generator(0, "weights")).to(job.device)
-        popularity = torch.zeros(job.large_items)
-        negatives = None if count is None else NegativeSampler.of(popularity, count, 0, job.device)
+        config = replace(job.config, negatives=count)
+        model = build_model("diffurec", job.large_items, config, derive_generator(0, "weights")).to(job.device)
         noise = derive_generator(0, "noise", job.device)
-        step = stepper(model, lambda b, m=model, n=noise, s=negatives: [m.loss(b, n, s)], job.device)
+        step = stepper(model, lambda b, m=model, n=noise: [m.loss(b, n)], job.device)
         step(batch)
         found[f"{what}: seconds"] = _best_of(lambda step=step: step(batch), job.device, 3)
         found[f"{what}: gigabytes"] = peak_memory(job.device) / 1e9
@@ -261,10 +265,14 @@ def measure_large_catalogue(job: Job) -> dict[str, float]:
 def measure_cells_at_once(job: Job, arguments: list[str]) -> dict[str, float]:
     """Steps a second of all cells together, trained by so many processes at the same time."""
     found = {}
-    for count in PROCESSES:
+    for count in PROCESSES if job.device.type == "cuda" else PROCESSES[:2]:
         command = [sys.executable, __file__, "cell", *arguments]
         cells = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
-        outputs = [cell.communicate(timeout=240)[0] for cell in cells]
+        try:
+            outputs = [cell.communicate(timeout=240)[0] for cell in cells]
+        finally:
+            for cell in cells:
+                cell.kill()  # does nothing to those that have ended
         if any(cell.returncode for cell in cells):
             raise RuntimeError(f"a cell ended with {[cell.returncode for cell in cells]}")
         found[f"{count} at once"] = sum(float(output.splitlines()[-1]) for output in outputs)
@@ -273,15 +281,15 @@ def measure_cells_at_once(job: Job, arguments: list[str]) -> dict[str, float]:
 
 def cell(job: Job) -> None:
     """Train for a while and print the steps a second: one of several processes."""
-    store = job.store(job.datasets[0])
-    _, step = _stepper(job, store, "diffurecsys")
-    for batch in job.batches(store, 20):
+    data = job.study(job.datasets[0])
+    _, step = _stepper(job, data, "diffurecsys")
+    for batch in job.batches(data, 20):
         step(batch)
     synchronise(job.device)
     done, began = 0, time.perf_counter()
     limit = 8.0 if job.device.type == "cuda" else 1.0
     while time.perf_counter() - began < limit:
-        for batch in job.batches(store, 10):
+        for batch in job.batches(data, 10):
             step(batch)
             done += 1
         synchronise(job.device)
@@ -291,16 +299,15 @@ def cell(job: Job) -> None:
 def compare_precisions(job: Job) -> dict[str, Any]:
     """Validation metrics after training in float32 and in bfloat16, with the same and with another seed."""
     found = {}
-    store = job.store(job.datasets[0])
-    split = leave_one_out(store, max_length=job.length)
+    data = job.study(job.datasets[0])
     runs: tuple[tuple[Precision, int], ...] = (("float32", 0), ("bfloat16", 0), ("float32", 1), ("bfloat16", 1))
     for precision, seed in runs:
-        model = build_model("diffurec", store.n_items, job.config, derive_generator(seed, "weights"))
+        model = build_model("diffurec", data.store.n_items, job.config, derive_generator(seed, "weights"))
         config = TrainingConfig(
             epochs=job.epochs, batch_size=job.batch_size, precision=precision, patience=None, device=str(job.device)
         )
         began = time.perf_counter()
-        result = train(model, store, split, config, seed=seed)
+        result = train(model, data, config, seed=seed)
         found[f"{precision}, seed {seed}"] = {
             "validation": result.history[result.best_epoch - 1].validation,
             "training_seconds": result.seconds,
@@ -313,9 +320,9 @@ def profile_step(job: Job) -> list[dict[str, Any]]:
     """Kernels of a training step by time."""
     from torch.profiler import ProfilerActivity, profile
 
-    store = job.store(job.datasets[-1])
-    _, step = _stepper(job, store, "diffurec")
-    batches = list(job.batches(store, 6))
+    data = job.study(job.datasets[-1])
+    _, step = _stepper(job, data, "diffurec")
+    batches = list(job.batches(data, 6))
     for batch in batches[:3]:
         step(batch)
     cuda = job.device.type == "cuda"
@@ -357,16 +364,10 @@ def check(job: Job, arguments: list[str], deadline: float) -> dict[str, Any]:
     return result
 
 
-def _stepper(job: Job, store: SequenceStore, name: str) -> tuple[Any, Callable[[PackedBatch], None]]:
-    model = build_model(name, store.n_items, job.config, derive_generator(0, "weights")).to(job.device)
+def _stepper(job: Job, data: StudyData, name: str) -> tuple[Any, Callable[[PackedBatch], None]]:
+    model = build_model(name, data.store.n_items, job.config, derive_generator(0, "weights")).to(job.device)
     noise = derive_generator(0, "noise", job.device)
     return model, stepper(model, lambda batch: [model.loss(batch, noise)], job.device)
-
-
-def _moved(batch: PackedBatch, device: torch.device) -> PackedBatch:
-    return replace(
-        batch, items=batch.items.to(device), offsets=batch.offsets.to(device), targets=batch.targets.to(device)
-    )
 
 
 def _best_of(run: Callable[[], Any], device: torch.device, times: int) -> float:
@@ -382,8 +383,8 @@ def _best_of(run: Callable[[], Any], device: torch.device, times: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("prepare", "check", "cell"))
-    parser.add_argument("datasets", nargs="*", help="to prepare or to check; default: all that are prepared")
+    parser.add_argument("what", choices=("check", "cell"))
+    parser.add_argument("datasets", nargs="*", help="to check; default: all in the folder")
     parser.add_argument("--data", type=Path, default=Path("data/gpu"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--minutes", type=float, default=8, help="no part begins later than this")
@@ -391,16 +392,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     began = time.perf_counter()
-    if args.what == "prepare":
-        prepare(args.datasets, args.data)
-        return
     datasets = tuple(args.datasets) or tuple(sorted(path.stem for path in args.data.glob("*.npz")))
     if not datasets:
-        sys.exit(f"no datasets in {args.data}; first run: python benchmarks/gpu_check.py prepare beauty")
-    config, sizes = ModelConfig(), {"length": 100, "batch_size": 1024, "steps": 100, "epochs": 15}
+        sys.exit(f"no datasets in {args.data}; copy data/05_model_input/beauty/split.npz to {args.data}/beauty.npz")
+    config, sizes = DiffuRecConfig(), {"length": 100, "batch_size": 1024, "steps": 100, "epochs": 15}
     items = 1_000_000
     if args.small:
-        config = ModelConfig(width=32, blocks=2, heads=2)
+        config = DiffuRecConfig(width=32, blocks=2, heads=2)
         sizes, items = {"length": 20, "batch_size": 32, "steps": 2, "epochs": 1}, 2000
     job = Job(resolve_device(args.device), args.data, datasets, config, large_items=items, **sizes)
     if args.what == "cell":

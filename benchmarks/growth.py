@@ -23,11 +23,10 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from common import describe_machine, peak_memory, synchronise, write_json
+from common import build_model, describe_machine, peak_memory, synchronise, write_json
 from diffurecsys.data.packing import Packer
 from diffurecsys.data.store import Examples, SequenceStore
-from diffurecsys.models import ModelConfig, build_model
-from diffurecsys.losses.sampled import NegativeSampler
+from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.reporting.style import INK, line_style, marker, style_panel
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import keep_freed_memory, resolve_device
@@ -72,11 +71,11 @@ def work(point: Point, device: torch.device) -> dict[str, float]:
     before = 0 if device.type == "cuda" else peak_memory(device)
     store, examples = random_store(point)
     packer = Packer(store, examples, device)
-    model = build_model("diffurec", point.items, ModelConfig(width=point.width), derive_generator(0, "weights"))
+    config = DiffuRecConfig(width=point.width, negatives=point.negatives or None)
+    model = build_model("diffurec", point.items, config, derive_generator(0, "weights"))
     model.to(device)
-    negatives = NegativeSampler.of(torch.zeros(point.items), point.negatives, 0, device) if point.negatives else None
     noise = derive_generator(0, "noise", device)
-    step = stepper(model, lambda batch: [model.loss(batch, noise, negatives)], device)
+    step = stepper(model, lambda batch: [model.loss(batch, noise)], device)
 
     def epoch() -> float:
         order = torch.randperm(point.examples, generator=derive_generator(0, "shuffle"))

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common import describe_machine, matmul_flops, peak_memory, synchronise, write_json
+from common import MODELS, build_model, describe_machine, matmul_flops, peak_memory, synchronise, write_json
 from diffurecsys.data.packing import Packer
 from diffurecsys.data.store import Examples, SequenceStore
-from diffurecsys.models import ModelConfig, build_model, recommender
-from diffurecsys.losses.sampled import NegativeSampler
+from diffurecsys.models.families import diffurec
+from diffurecsys.models.families.diffurec import DiffuRecConfig
+from diffurecsys.serving.top_items import top_items
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
 from flops import forward_flops
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--length", type=int, default=9, help="of every history")
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--model", default="diffurec")
+    parser.add_argument("--model", choices=MODELS, default="diffurec")
     parser.add_argument("--negatives", type=int, help="sampled items in place of the full softmax")
     parser.add_argument("--plain", action="store_true", help="PyTorch's cross-entropy in place of ours")
     parser.add_argument("--device", default="auto")
@@ -48,25 +49,23 @@ def main() -> None:
     if device.type == "cpu":
         keep_freed_memory()
     if args.plain:
-        recommender.catalogue_cross_entropy = plain_cross_entropy
+        diffurec.catalogue_cross_entropy = plain_cross_entropy
     draw = derive_generator(0, "data")
     span = args.length + 1
     items = torch.randint(args.items, (args.batch_size * span,), generator=draw, dtype=torch.int32)
     starts = torch.arange(args.batch_size) * span
     store = SequenceStore(items, torch.arange(args.batch_size + 1) * span, args.items)
     batch, _ = Packer(store, Examples(starts, starts + args.length), device).pack(torch.arange(args.batch_size))
-    model = build_model(args.model, args.items, ModelConfig(), derive_generator(0, "weights")).to(device)
+    config = DiffuRecConfig(negatives=args.negatives)
+    model = build_model(args.model, args.items, config, derive_generator(0, "weights")).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
     noise, seconds = derive_generator(0, "noise", device), []
-    sampler = None
-    if args.negatives:
-        sampler = NegativeSampler.of(torch.zeros(args.items), args.negatives, 0.75, device)
     for _ in range(args.steps):
         synchronise(device)
         began = time.perf_counter()
         optimiser.zero_grad(set_to_none=True)
         with autocast(device, "auto"):
-            loss = model.loss(batch, noise, sampler)
+            loss = model.loss(batch, noise)
         loss.backward()
         optimiser.step()
         synchronise(device)
@@ -78,7 +77,7 @@ def main() -> None:
     synchronise(device)
     began = time.perf_counter()
     with torch.inference_mode():
-        model.recommend(batch, noise, 10, reverse_steps=1)
+        top_items(model.users(batch, noise, 1), model.items(), 10)
     synchronise(device)
     write_json(
         args.out,

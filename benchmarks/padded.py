@@ -8,14 +8,14 @@ from torch.nn import functional as F
 
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.diffusion import GaussianDiffusion, make_betas, sample_ddpm
-from diffurecsys.models import ModelConfig
-from diffurecsys.models.layers import StepEmbedding
+from diffurecsys.layers.step_embedding import StepEmbedding
+from diffurecsys.models.families.diffurec import DiffuRecConfig
 
 
 class PaddedDiffuRec(nn.Module):
     """The same mathematics as `diffurec`, with a padding item and a padding mask."""
 
-    def __init__(self, n_items: int, config: ModelConfig, length: int) -> None:
+    def __init__(self, n_items: int, config: DiffuRecConfig, length: int) -> None:
         super().__init__()
         self.config, self.length = config, length
         self.items = nn.Embedding(n_items + 1, config.width, padding_idx=0)

@@ -15,22 +15,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import describe_machine, load_store, write_json
-from diffurecsys.data.store import Examples, leave_one_out
+from common import MODELS, describe_machine, load_data, write_json
 from diffurecsys.diffusion.samplers import Sampler
 from diffurecsys.evaluation.inference import choose_users
-from diffurecsys.evaluation.ranks import rank_targets, training_popularity
-from diffurecsys.models.weights import ModelWeights, load_weights
+from diffurecsys.evaluation.metrics import ndcg
+from diffurecsys.evaluation.ranks import rank_targets
+from diffurecsys.models.families.diffurec import DiffuRecConfig
+from diffurecsys.models.weights import RankerWeights, load_weights
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import keep_freed_memory, resolve_device
 
 SAMPLERS: tuple[Sampler, ...] = ("ddpm", "ddim")
 
 
-def ndcg(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """NDCG@10 of every user."""
-    gain: NDArray[np.float64] = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0)
-    return gain
+def name_of(config: DiffuRecConfig) -> str:
+    """Name the paper's model of this configuration."""
+    (name,) = [
+        name
+        for name, changes in MODELS.items()
+        if (config.conditioning, config.offset_noise)
+        == (changes.get("conditioning", "add"), changes.get("offset_noise", False))
+    ]
+    return f"{name}, delta {config.delta:g}"
 
 
 def main() -> None:
@@ -45,28 +51,24 @@ def main() -> None:
     args = parser.parse_args()
 
     keep_freed_memory()
-    store, device = load_store(args.experiment), resolve_device(args.device)
-    split = leave_one_out(store, max_length=args.length)
-    chosen = choose_users(len(split.test), args.users, seed=0)
-    users = Examples(split.test.start[chosen], split.test.end[chosen])
-    popularity = training_popularity(store, split.train)
+    data, device = load_data(args.experiment, args.length), resolve_device(args.device)
+    users = data.split.test[choose_users(len(data.split.test), args.users, seed=0)]
 
-    def gains(weights: ModelWeights, sampler: Sampler, steps: int, seed: int) -> NDArray[np.float64]:
+    def gains(weights: RankerWeights, sampler: Sampler, steps: int, seed: int) -> NDArray[np.float64]:
         model = replace(weights, config=replace(weights.config, sampler=sampler)).build(device)
         found = rank_targets(
             lambda batch, generator: model.score(batch, generator, steps),
-            store,
+            data,
             users,
             generator=derive_generator(seed, f"{sampler} {steps}", device),
-            popularity=popularity,
             device=device,
         )
-        return ndcg(found.rank)
+        return ndcg(found.greater, found.tied, 10)
 
-    models: dict[str, list[ModelWeights]] = defaultdict(list)
+    models: dict[str, list[RankerWeights]] = defaultdict(list)
     for path in args.weights:
         weights = load_weights(path)
-        models[f"{weights.model}, delta {weights.config.delta:g}"].append(weights)
+        models[name_of(weights.config)].append(weights)
     results: list[dict[str, Any]] = []
     for name, seeds in models.items():
         full = max(args.steps)

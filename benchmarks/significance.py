@@ -23,7 +23,16 @@ from diffurecsys.evaluation.significance.scores import ModelScores, user_scores
 def simulate(name: str, users: int, seeds: int, rng: np.random.Generator) -> ModelScores:
     zeros = np.zeros(users, dtype=np.int64)
     by_seed = {
-        seed: Ranks(np.arange(users), zeros, np.exp(rng.normal(6, 2, users)) + 1, zeros, zeros, zeros)
+        seed: Ranks(
+            user=np.arange(users),
+            target=zeros,
+            greater=np.exp(rng.normal(6, 2, users)).astype(np.int64),
+            tied=zeros,
+            greater_unseen=zeros,
+            tied_unseen=zeros,
+            history_length=zeros,
+            target_popularity=zeros,
+        )
         for seed in range(seeds)
     }
     return user_scores(name, by_seed, (5, 10, 20))

@@ -10,10 +10,8 @@ import argparse
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from common import load_store
-from diffurecsys.data.packing import Packer
-from diffurecsys.data.store import leave_one_out
-from diffurecsys.models import MODELS, ModelConfig, build_model
+from common import MODELS, build_model, load_data, training_packer
+from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import keep_freed_memory, resolve_device
 from training_throughput import stepper
@@ -32,9 +30,9 @@ def main() -> None:
     args = parser.parse_args()
 
     keep_freed_memory()
-    device, store = resolve_device(args.device), load_store(args.experiment)
-    packer = Packer(store, leave_one_out(store, max_length=args.length).train, device)
-    model = build_model(args.model, store.n_items, ModelConfig(), derive_generator(0, "weights")).to(device)
+    device, data = resolve_device(args.device), load_data(args.experiment, args.length)
+    packer = training_packer(data, device)
+    model = build_model(args.model, data.store.n_items, DiffuRecConfig(), derive_generator(0, "weights")).to(device)
     noise = derive_generator(0, "noise", device)
     step = stepper(model, lambda batch: [model.loss(batch, noise)], device)
     order = torch.randperm(len(packer), generator=derive_generator(0, "shuffle"))

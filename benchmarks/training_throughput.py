@@ -14,10 +14,19 @@ from statistics import median
 import torch
 from torch import nn
 
-from common import describe_machine, load_store, matmul_flops, memory_bandwidth, synchronise, write_json
-from diffurecsys.data.packing import PackedBatch, Packer
-from diffurecsys.data.store import leave_one_out
-from diffurecsys.models import MODELS, ModelConfig, build_model
+from common import (
+    MODELS,
+    build_model,
+    describe_machine,
+    load_data,
+    matmul_flops,
+    memory_bandwidth,
+    synchronise,
+    training_packer,
+    write_json,
+)
+from diffurecsys.data.packing import PackedBatch
+from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
 from flops import forward_flops
@@ -63,11 +72,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
 
-    device, config = resolve_device(args.device), ModelConfig()
+    device, config = resolve_device(args.device), DiffuRecConfig()
     if device.type == "cpu":
         keep_freed_memory()
-    store = load_store(args.experiment)
-    packer = Packer(store, leave_one_out(store, max_length=args.length).train, device)
+    data = load_data(args.experiment, args.length)
+    store, packer = data.store, training_packer(data, device)
     order = torch.randperm(len(packer), generator=derive_generator(0, "shuffle"))
     batches = [
         batch for _, (batch, _) in zip(range(args.rounds + 1), packer.batches(order, args.batch_size), strict=False)

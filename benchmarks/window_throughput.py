@@ -116,7 +116,7 @@ def measure(data: StudyData, config: SASRecConfig, args: argparse.Namespace, dev
     asked: dict[str, int] = dict.fromkeys(steps, 0)
     limits, rates, tokens = [], [], 0
     for number in range(args.rounds + 1):
-        limits.append(matmul_flops(device, 1024, 256))
+        limits.append(matmul_flops(device, 1024, 256, clock))
         for name, step in steps.items():  # in turn, so that all meet the same state of the machine
             batch, _ = next(batches[name])
             synchronise(device)
@@ -181,7 +181,7 @@ def main() -> None:
         {
             "command": "python benchmarks/window_throughput.py "
             + " ".join(f"--split {name}=SPLIT" for name in splits)
-            + f" --rounds {args.rounds} --threads {args.threads}",
+            + f" --prefix-batch-size {args.prefix_batch_size} --rounds {args.rounds} --threads {args.threads}",
             "machine": describe_machine(device),
             "network": asdict(config),
             "batch_size": args.batch_size,

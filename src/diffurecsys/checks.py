@@ -58,7 +58,7 @@ def one_of(config: Any, known: Collection[str], *names: str) -> None:  # noqa: A
 
 
 def device(config: Any, *names: str) -> None:  # noqa: ANN401
-    """Refuse fields that are neither `auto` nor a device that PyTorch knows; whether it is here is seen when it is used.
+    """Refuse fields that are neither `auto` nor a device that PyTorch knows; whether it is here shows when it is used.
 
     Raises:
         ValueError: `device must be auto, cpu or cuda, got 'abc'`.

@@ -10,8 +10,8 @@ from kedro.io import AbstractDataset, AbstractVersionedDataset, Version
 from kedro_datasets import ibis, json, matplotlib, pandas, plotly, text
 from matplotlib.figure import Figure
 
-from diffurecsys.files import atomic_path
 from diffurecsys.data.split import StudyData, load_split, save_split
+from diffurecsys.files import atomic_path
 from diffurecsys.models.weights import RankerWeights, load_weights, save_weights
 
 

@@ -121,7 +121,7 @@ class StudyHooks:
 
 
 def outdated_outputs(pipeline: Pipeline, catalog: DataCatalog, changed: set[str]) -> set[str]:
-    """Return the outputs of nodes that lack an output, have a changed one, depend on such a node, or are `always` run."""
+    """Return the outputs of nodes that lack one, have a changed one, depend on such a node, or are `always` run."""
     outdated: set[str] = set()
     for node in pipeline.nodes:  # in order of dependence
         missing = any(name in changed or not catalog.exists(name) for name in node.outputs)

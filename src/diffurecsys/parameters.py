@@ -244,8 +244,7 @@ class StudyParameters(Section):
     Attributes:
         rankers: entries of `models`, in the order of the report.
         n_seeds: seeds of each ranker that trains.
-        references: every ranker is tested against these; none: every model against the models before it and against all
-            baselines.
+        references: every ranker is tested against these; none: all that train against each other and the others.
         sweeps: rankers trained again with other values of one parameter.
     """
 
@@ -302,9 +301,7 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     for name in raw:
         if name not in known:
             problems.append(_unknown(str(name), "", known))
-    parts = {
-        name: _typed(kind, raw.get(name), name, problems) for name, kind in SECTIONS.items()
-    }
+    parts = {name: _typed(kind, raw.get(name), name, problems) for name, kind in SECTIONS.items()}
     experiment = _plain(raw, "experiment", str, problems)
     threads = _plain(raw, "threads", int, problems, optional=True)
     if threads is not None and threads < 1:
@@ -312,13 +309,14 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     study = _study(parts["study"], raw.get("models") or {}, problems)
     if study is not None:
         for name, field_name in (("probes", "probed"), ("maps", "mapped")):
-            if parts[name] is not None:
-                problems += _unknown_rankers(parts[name].rankers or (), f"{name}.rankers", study.names)
-                study = dataclasses.replace(study, **{field_name: parts[name].rankers})
+            section: Any = parts[name]
+            if section is not None:
+                problems += _unknown_rankers(section.rankers or (), f"{name}.rankers", study.names)
+                study = dataclasses.replace(study, **{field_name: section.rankers})
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}")
-    return Parameters(**{**parts, "study": study, "experiment": experiment, "threads": threads})  # type: ignore[arg-type]
+    return Parameters(**{**parts, "study": study, "experiment": experiment, "threads": threads})
 
 
 def check_dataset_name(shared: Mapping[str, Any]) -> None:

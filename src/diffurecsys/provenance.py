@@ -1,7 +1,7 @@
 """What made each stored dataset: a digest of the nodes, parameters and files behind it, kept beside the results.
 
-A dataset is up to date where its recorded digest equals the one that the present configuration and data would give. So a
-changed parameter, a replaced archive or another configuration of a ranker is noticed, however the files look.
+A dataset is up to date where its recorded digest equals the one that the present configuration and data would give. So
+a changed parameter, a replaced archive or another configuration of a ranker is noticed, however the files look.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from kedro.pipeline.node import Node
 from diffurecsys.files import atomic_path
 from diffurecsys.study import Cell
 
-INCONSEQUENTIAL = ("params:download", "params:run", "cells_folder", "imported_cells", "reporting_folder")  # change no result
+INCONSEQUENTIAL = (
+    "params:download",
+    "params:run",
+    "cells_folder",
+    "imported_cells",
+    "reporting_folder",
+)  # change no result
 
 
 class Provenance:

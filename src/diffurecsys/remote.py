@@ -17,18 +17,19 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diffurecsys.data.split import load_split
+from diffurecsys.data.split import StudyData, load_split
 from diffurecsys.errors import UserError
 from diffurecsys.machine import git_revision
 from diffurecsys.models.weights import config_from
 from diffurecsys.study import Cell, RankerSpec, Variation
-from diffurecsys.training.cell_files import RECORD, cell_folder, save_cell_files
+from diffurecsys.training.cell_files import cell_folder, differences, read_record, save_cell_files
 from diffurecsys.training.config import TrainingConfig
 from diffurecsys.training.fit import fit_cell, rank_cell
 
@@ -83,16 +84,34 @@ def run_cell(values: dict[str, Any], split: Path, out: Path, *, device: str, wei
     (folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
+def unfinished(cells: Sequence[Cell], data: StudyData, out: Path) -> list[int]:
+    """Return which cells have no finished files; those that were made with other settings have none.
+
+    Raises:
+        DataError: a record is damaged.
+    """
+    missing = []
+    for number, cell in enumerate(cells):
+        folder = cell_folder(out, cell)
+        record = read_record(folder)
+        if record is not None and (others := differences(record, cell, data)):
+            logger.info("%s is made again: it was made with %s", folder, "; ".join(others[:5]))
+            record = None
+        if record is None:
+            missing.append(number)
+    return missing
+
+
 def run_cells(
     split: Path, cells: Path, out: Path, *, processes: int, device: str, weights: bool, minutes: float | None
 ) -> int:
-    """Run all cells that have no record yet, several at once, each in a process of one thread.
+    """Run all cells that are not finished yet, several at once, each in a process of one thread.
 
     Returns:
         How many failed; no cell begins once the minutes are over, and those running then are stopped, to be continued.
     """
     listed = json.loads(cells.read_text(encoding="utf-8"))
-    waiting = [n for n, values in enumerate(listed) if not (cell_folder(out, read_cell(values)) / RECORD).is_file()]
+    waiting = unfinished([read_cell(values) for values in listed], load_split(split), out)
     running: dict[int, subprocess.Popen[bytes]] = {}
     deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     failed, total = 0, len(waiting)

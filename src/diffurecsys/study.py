@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from typing import Any, Literal, get_args
 
 from diffurecsys.models.base import RankerConfig
@@ -98,43 +99,48 @@ class Cell:
         return f"{self.group}.seed_{self.seed}"
 
     def identity(self, data_fingerprint: str) -> str:
-        """Digest of everything that decides the cell's numbers: data, family and its version, configuration, seed.
+        """Digest of all that decides the cell's numbers: data, family, its version and its parts', configuration, seed.
 
-        Neither the name nor the role counts, nor where and how often training was interrupted. Of the configuration what
-        differs from the defaults counts, so that a new option leaves finished cells as they are; who changes a default
-        raises the family's version.
+        Neither the name nor the role counts, nor where and how often training was interrupted. Of the configuration
+        what differs from the defaults counts, so that a new option leaves finished cells as they are; who changes a
+        default raises the family's version.
         """
         spec = self.spec
         parts = {
             "family": spec.family,
-            "version": find_family(spec.family).version,
+            **{name: value for name, value in self.description().items() if name in ("version", "parts")},
             "network": essential(spec.network),
             "training": essential(spec.training) if spec.trains else None,
             "seed": self.seed,
             "data": data_fingerprint,
+            **self._parts(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     def description(self) -> dict[str, Any]:
-        """Return the ranker's configuration as plain values; `parts` are versions of families that it holds."""
-        spec, network = self.spec, dataclasses.asdict(self.spec.network)
-        parts = {name: find_family(held).version for name, held in spec.network.parts(network).items()}
+        """Return the ranker's configuration as plain values; `parts` are versions of families that it holds, if any."""
+        spec = self.spec
         return {
             "family": spec.family,
             "version": find_family(spec.family).version,
-            **({"parts": parts} if parts else {}),
-            "network": network,
+            **self._parts(),
+            "network": dataclasses.asdict(spec.network),
             "training": dataclasses.asdict(spec.training) if spec.trains else None,
         }
+
+    def _parts(self) -> dict[str, dict[str, int]]:
+        held = self.spec.network.parts(dataclasses.asdict(self.spec.network))
+        return {"parts": {name: find_family(family).version for name, family in held.items()}} if held else {}
 
 
 def essential(config: RankerConfig | TrainingConfig) -> dict[str, Any]:
     """Return the settings that change numbers and are not the defaults, as plain values."""
-    values = dataclasses.asdict(config)
-    defaults = {part.name: part.default for part in dataclasses.fields(config)}
-    return {
-        name: value for name, value in values.items() if name not in INCIDENTAL and value != defaults.get(name)
-    }
+    found = {}
+    for part in dataclasses.fields(config):
+        value = getattr(config, part.name)
+        if part.name not in INCIDENTAL and value != part.default:
+            found[part.name] = essential(value) if isinstance(value, RankerConfig) else value
+    return found
 
 
 @dataclass(frozen=True)
@@ -171,10 +177,9 @@ class Study:
         specs: all rankers, in the order of the report.
         n_seeds: seeds of each ranker that trains; others have the single seed 0.
         seeds_of: seeds of single rankers, in place of `n_seeds`.
-        references: every ranker is tested against these; empty: all pairs of models, and models against baselines and
-            controls (all pairs of rankers where none is a model).
+        references: every ranker is tested against these; empty: all that train against each other and the others.
         sweeps: rankers trained again with other values of a parameter.
-        probed: rankers whose inference is examined, those of sweeps by the ranker that they vary; None: all that can be.
+        probed: rankers whose inference is examined, with those that sweeps make of them; None: all that can be.
         mapped: rankers whose representations are drawn; None: all models that have vectors.
     """
 
@@ -201,13 +206,15 @@ class Study:
             raise ValueError(f"study.rankers must not repeat a name, got {names}")
         for name in self.references:
             if name not in names:
-                raise ValueError(f"study.references names {name!r}, which is none of study.rankers ({', '.join(names)})")
+                raise ValueError(
+                    f"study.references names {name!r}, which is none of study.rankers ({', '.join(names)})"
+                )
         for name, sweep in self.sweeps.items():
             if sweep.n_seeds < 0:
                 raise ValueError(f"study.sweeps.{name}.n_seeds must not be negative, got {sweep.n_seeds}")
             if len(set(sweep.values)) < len(sweep.values):
                 raise ValueError(f"study.sweeps.{name}.values must not repeat a value, got {list(sweep.values)}")
-            for spec, varies in self._variants(name):
+            for _, varies in self._variants(name):
                 base = self.spec(varies.base)
                 part, _, key = varies.parameter.partition(".")
                 if getattr(getattr(base, part), key) == varies.value:
@@ -293,10 +300,11 @@ class Study:
                         seen.add((name, reference))
                         pairs.append((name, reference))
             return tuple(pairs)
-        models = self.with_role("model") or self.names
-        others = [name for name in self.names if name not in models]
-        between = [(model, models[i]) for j, model in enumerate(models) for i in range(j)]
-        return tuple(between + [(model, other) for model in models for other in others])
+        trained = [spec.name for spec in self.specs if spec.trains]
+        counted = [name for name in self.names if name not in trained]
+        between = [(name, trained[i]) for j, name in enumerate(trained) for i in range(j)]
+        against = [(name, other) for name in trained for other in counted]
+        return tuple(between + against) or tuple(combinations(reversed(counted), 2))
 
 
 def variant_name(ranker: str, parameter: str, value: Any) -> str:  # noqa: ANN401 - any parameter's value

@@ -32,6 +32,7 @@ AT_MOST = {  # by name of a hyper-parameter, in any family that has it
     "head_blocks": 1,
     "heads": 2,
     "negatives": 8,
+    "cutoff": 4,
     "warmup": 0,
     "diffusion_steps": 8,
     "validation_steps": 8,
@@ -79,7 +80,8 @@ def shrink(config: RankerConfig) -> RankerConfig:
     }
     if "max_length" in values:
         small["max_length"] = MAX_LENGTH
-    return dataclasses.replace(config, **small)
+    held = {name: shrink(value) for name, value in values.items() if isinstance(value, RankerConfig)}
+    return dataclasses.replace(config, **small, **held)
 
 
 def small_training(training: TrainingConfig) -> TrainingConfig:

@@ -11,6 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from diffurecsys.data.split import load_split
+
+pytestmark = pytest.mark.slow
+
 PATHS = {
     "/MovieLens/ml-100k.zip",
     "/MovieLens/ml-1m.zip",
@@ -43,17 +47,15 @@ def mirror(shared_data):
 )
 def test_preprocessing_gives_the_known_counts(experiment, users, items, interactions, mirror, project):
     params = {"download": {"mirror": mirror}}
-    for pipeline in ("ingestion", "preprocessing"):
-        project.run(pipeline, env=experiment, params=params)
+    project.run("ingestion", "preprocessing", env=experiment, params=params)
 
     counts = json.loads((project.root / f"data/02_intermediate/{experiment}/counts.json").read_text())
     assert counts["core"] == {"users": users, "items": items, "interactions": interactions}
-    examples = {
-        part: len(pd.read_parquet(project.root / f"data/05_model_input/{experiment}/{part}.parquet"))
-        for part in ("train", "validation", "test")
-    }
-    # a user with n interactions gives n - 3 training examples
-    assert examples == {"train": interactions - 3 * users, "validation": users, "test": users}
+    split = load_split(project.root / f"data/05_model_input/{experiment}/split.npz").split
+    # of a user with n interactions n - 2 are learnt from, and all but the first of these are predicted
+    assert int(split.train.lengths.sum()) == interactions - 2 * users
+    assert split.train.n_targets == interactions - 3 * users
+    assert len(split.validation) == len(split.test) == users
 
 
 def test_one_epoch_of_beauty_learns(mirror, project, monkeypatch):
@@ -62,11 +64,14 @@ def test_one_epoch_of_beauty_learns(mirror, project, monkeypatch):
         env="beauty",
         params={
             "threads": 1,  # others may be at work on this machine
-            "study": {"models": ["diffurec"], "n_seeds": 1, "sweep": {"n_seeds": 0}},
-            "model": {"blocks": 1},
+            "study": {"rankers": ["popularity", "diffurec"], "n_seeds": 1, "sweeps": {"delta": {"n_seeds": 0}}},
+            "models": {
+                "diffurec": {
+                    "network": {"blocks": 1, "evaluation_steps": 2},
+                    "training": {"epochs": 1, "batch_size": 256},
+                }
+            },
             "preprocessing": {"max_length": 20},
-            "training": {"epochs": 1, "batch_size": 256},
-            "evaluation": {"reverse_steps": 2},
             "significance": {"n_resamples": 1000},
             "probes": {"users": 200, "ensemble_sizes": [1, 2], "reverse_steps": [1, 2]},
             "maps": {"users": 500, "sampled_users": 3, "samples": 10},
@@ -75,9 +80,8 @@ def test_one_epoch_of_beauty_learns(mirror, project, monkeypatch):
 
     history = pd.read_parquet(project.root / "data/06_models/beauty/diffurec/seed_0/history.parquet")
     assert history["loss"].iloc[0] < 9.0  # a guess over 12,101 items costs log 12,101 = 9.4
-    (path,) = project.root.glob("data/08_reporting/beauty/leaderboard.csv/*/leaderboard.csv")
-    board = pd.read_csv(path)
-    test = board[board["split"] == "test"].set_index("model")
+    board = project.read("08_reporting/beauty/tables/leaderboard.csv/*/leaderboard.csv")
+    test = board[(board["split"] == "test") & (board["ranking"] == "all")].set_index("model")
     assert test.loc["diffurec", "HR@10_mean"] > test.loc["popularity", "HR@10_mean"] > 0
     assert test.loc["diffurec", "NDCG@10_paper"] == 0.0475
     (report,) = project.root.glob("data/08_reporting/beauty/report.md/*/report.md")

@@ -9,84 +9,65 @@ import time
 import pytest
 from safetensors.numpy import load_file
 
-SMALL = {
-    "study": {"models": ["diffurec", "diffurecsys"], "n_seeds": 1, "sweep": {"n_seeds": 0}},
-    "training": {"epochs": 3, "patience": None},
-    "significance": {"n_resamples": 200},
-    "probes": {"users": 50, "ensemble_sizes": [1, 2], "reverse_steps": [1, 32]},
-    "maps": {"users": 60, "sampled_users": 2, "samples": 10},
-}
-SMALL_ON_COMMAND_LINE = (
-    "--params=study.n_seeds=1,study.sweep.n_seeds=0,training.epochs=4,training.patience=100,probes.users=50,"
-    "maps.users=60,significance.n_resamples=200"
-)
+pytestmark = pytest.mark.slow
+
+CELLS = "06_models/tiny"
+RESULTS = ("0[1-7]*/**/*", "08_reporting/tiny/study/**/*")
 
 
-def _outputs(project, *names):
-    catalog = project.catalog(params=SMALL)
-    return {name: catalog.load(name) for name in names}
+def test_a_finished_study_has_nothing_to_do(finished, stages):
+    before = finished.stamps("**/*")
+    finished.run(*stages, env="tiny", only_missing_outputs=True)
+    assert finished.stamps("**/*") == before
+    assert before.keys() >= {f"{CELLS}/diffurec/seed_0/weights.safetensors", f"{CELLS}/.made_from/study_ranks"}
 
 
-def _stamps(project, pattern):
-    return {str(path.relative_to(project.root)): path.stat().st_mtime_ns for path in project.root.glob(pattern)}
+def test_only_the_missing_cell_is_trained_again_and_the_study_follows(finished, stages):
+    path = finished.root / "data" / CELLS / "diffurec/seed_0/weights.safetensors"
+    weights, before = load_file(path), finished.stamps(*RESULTS)
+    path.unlink()
 
+    finished.run(*stages, env="tiny", only_missing_outputs=True)
 
-@pytest.fixture
-def finished(project):
-    project.run(params=SMALL)
-    return project
-
-
-def test_a_finished_study_has_nothing_to_train(finished):
-    before = _stamps(finished, "data/0[1-7]*/**/*.*")
-    finished.run(params=SMALL, only_missing_outputs=True)
-    assert _stamps(finished, "data/0[1-7]*/**/*.*") == before
-
-
-def test_only_the_missing_cell_is_trained_again_and_the_leaderboard_follows(finished):
-    cell = "data/06_models/sample/diffurec/seed_0"
-    weights = load_file(finished.root / cell / "weights.safetensors")
-    others = _stamps(finished, "data/06_models/sample/diffurecsys/**/*.*")
-    ranks = _stamps(finished, "data/07_model_output/**/*ranks.parquet/*/*.parquet")
-    leaderboards = _stamps(finished, "data/08_reporting/sample/leaderboard.csv/*/*")
-    (finished.root / cell / "weights.safetensors").unlink()
-
-    finished.run(params=SMALL, only_missing_outputs=True)
-
-    again = load_file(finished.root / cell / "weights.safetensors")
+    again = load_file(path)
     assert all((again[name] == tensor).all() for name, tensor in weights.items())
-    assert _stamps(finished, "data/06_models/sample/diffurecsys/**/*.*") == others
-    new_ranks = _stamps(finished, "data/07_model_output/**/*ranks.parquet/*/*.parquet").keys() - ranks.keys()
-    assert len(new_ranks) == 3  # validation, test, probes
-    assert all("/diffurec/" in path for path in new_ranks)
-    assert len(_stamps(finished, "data/08_reporting/sample/leaderboard.csv/*/*")) == len(leaderboards) + 1
+    after = finished.stamps(*RESULTS)
+    changed = {name for name in after if after[name] != before.get(name)}
+    files = {f"{CELLS}/diffurec/seed_0/{name}" for name in ("weights.safetensors", "history.parquet", "record.json")}
+    assert {name for name in changed if name.startswith("06")} == files
+    ranks = [name for name in changed if name.startswith("07")]
+    assert [name.split("/")[2:4] for name in ranks] == [["diffurec", "seed_0"]]
+    assert len([name for name in changed if name.startswith("08")]) == 3  # the study's three tables, once more
 
 
-def test_a_larger_study_trains_only_the_new_cells_and_its_leaderboard_has_them(finished):
-    larger = {**SMALL, "study": {**SMALL["study"], "n_seeds": 2}}
-    before = _stamps(finished, "data/06_models/sample/*/seed_0/*.*")
+def test_a_larger_study_trains_only_the_new_cells_and_its_tables_have_them(finished, stages):
+    before = finished.stamps(f"{CELLS}/*/seed_0/*")
 
-    finished.run(params=larger, only_missing_outputs=True)
+    finished.run(*stages, env="tiny", params={"study": {"n_seeds": 2}}, only_missing_outputs=True)
 
-    assert _stamps(finished, "data/06_models/sample/*/seed_0/*.*") == before
-    assert len(_stamps(finished, "data/06_models/sample/*/seed_1/weights.safetensors")) == 2
+    assert finished.stamps(f"{CELLS}/*/seed_0/*") == before
+    assert len(finished.stamps(f"{CELLS}/*/seed_1/weights.safetensors")) == 2
+    cells = finished.read("08_reporting/tiny/study/cells.parquet/*/*.parquet")
+    assert list(cells.groupby("model", sort=False)["seed"].count().items()) == [
+        ("popularity", 1),
+        ("transitions", 1),
+        ("sasrec", 2),
+        ("diffurec", 2),
+    ]
 
 
 def test_one_cell_runs_alone(finished):
-    before = _stamps(finished, "data/06_models/sample/**/weights.safetensors")
-    finished.run(params=SMALL, namespaces=["diffurec.seed_0"])
-    after = _stamps(finished, "data/06_models/sample/**/weights.safetensors")
-    assert {path for path in after if after[path] != before[path]} == {
-        "data/06_models/sample/diffurec/seed_0/weights.safetensors"
-    }
+    before = finished.stamps(f"{CELLS}/**/weights.safetensors")
+    finished.run(env="tiny", namespaces=["sasrec.seed_0"])
+    after = finished.stamps(f"{CELLS}/**/weights.safetensors")
+    assert {path for path in after if after[path] != before[path]} == {f"{CELLS}/sasrec/seed_0/weights.safetensors"}
 
 
-def test_a_run_killed_while_training_ends_with_the_same_bits(project, make_project):
-    unbroken = make_project()
-    unbroken.output("run", SMALL_ON_COMMAND_LINE)
-
-    process = project.command("run", SMALL_ON_COMMAND_LINE)
-    checkpoint = project.root / "data/06_models/sample/diffurec/seed_0/checkpoint.pt"
+def test_a_run_killed_while_training_ends_with_the_same_bits(make_tiny, tiny_study, stages):
+    project = make_tiny()
+    command = ("run", "--env=tiny", f"--pipelines={','.join(stages)}")
+    process = project.command(*command)
+    checkpoint = project.root / "data" / CELLS / "diffurec/seed_0/checkpoint.pt"
     deadline = time.monotonic() + 300
     while not checkpoint.exists():
         assert process.poll() is None, process.communicate()[0]
@@ -95,16 +76,17 @@ def test_a_run_killed_while_training_ends_with_the_same_bits(project, make_proje
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not checkpoint.with_name("weights.safetensors").exists()
-    finished_cells = _stamps(project, "data/06_models/sample/*/*/weights.safetensors")
+    finished_cells = project.stamps(f"{CELLS}/*/*/weights.safetensors")
 
-    printed = project.output("run", SMALL_ON_COMMAND_LINE, "--only-missing-outputs")
+    printed = project.output(*command, "--only-missing-outputs")
 
     assert "Continuing after epoch" in printed
-    weights = sorted(path.relative_to(unbroken.root) for path in unbroken.root.glob("data/06_models/**/*.safetensors"))
-    assert len(weights) == 3
+    unbroken = tiny_study.root / "data" / CELLS
+    weights = sorted(path.relative_to(unbroken) for path in unbroken.glob("**/*.safetensors"))
+    assert len(weights) == 4
     for path in weights:
-        assert (project.root / path).read_bytes() == (unbroken.root / path).read_bytes(), path
-    now = _stamps(project, "data/06_models/sample/*/*/weights.safetensors")
+        assert (project.root / "data" / CELLS / path).read_bytes() == (unbroken / path).read_bytes(), path
+    now = project.stamps(f"{CELLS}/*/*/weights.safetensors")
     assert {path: now[path] for path in finished_cells} == finished_cells
     assert not list(project.root.glob("data/06_models/**/checkpoint.pt"))
     assert not list(project.root.glob("data/**/*.tmp"))

@@ -1,22 +1,24 @@
-"""`kedro run` as a newcomer runs it: the whole study on the generated sample, three models, five seeds and controls."""
+"""`kedro run` as a newcomer runs it: the whole study on the generated sample, all rankers, seeds and controls."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
 from nbclient import NotebookClient
 from playwright.sync_api import sync_playwright
 
 MODELS = ["diffurec", "cross_attention", "diffurecsys"]
-BASELINES = ["popularity", "last_item_transition"]
+TRAINED = ["sasrec", *MODELS]
+BASELINES = ["popularity", "last_item_transition", "transitions", "sasrec"]
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks/01_explore_results.ipynb"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+REPORTS = "08_reporting/sample"
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -36,32 +38,55 @@ def printed(run):
 
 
 def _newest(study, name):
-    path = study.root / "data/08_reporting/sample" / name
+    path = study.root / "data" / REPORTS / name
     return max(path.glob(f"*/{path.name}"))
 
 
-def test_every_cell_has_weights_ranks_and_metrics(study):
-    for model in MODELS:
-        for seed in range(5):
-            cell = f"{model}/seed_{seed}"
-            assert (study.root / f"data/06_models/sample/{cell}/weights.safetensors").exists()
-            (ranks,) = study.root.glob(f"data/07_model_output/sample/{cell}/test_ranks.parquet/*/*.parquet")
-            (metrics,) = study.root.glob(f"data/08_reporting/sample/cells/{cell}/metrics.json/*/metrics.json")
-            table = pd.read_parquet(ranks)
-            hits = (table["rank"] <= 10).mean()
-            assert json.loads(metrics.read_text())["test"]["HR@10"] == pytest.approx(hits)
-            assert list(table["user"]) == list(range(len(table)))
+def _table(study, name):
+    return study.read(f"{REPORTS}/tables/{name}.csv/*/{name}.csv")
 
 
-def test_models_that_use_order_beat_popularity_clearly(study):
-    board = pd.read_csv(_newest(study, "leaderboard.csv"))
+def test_every_cell_has_weights_and_its_ranks_stand_in_the_studys_table(study):
+    together = study.read(f"{REPORTS}/study/ranks.parquet/*/ranks.parquet")
+    cells = study.read(f"{REPORTS}/study/cells.parquet/*/cells.parquet")
+    seeds = {name: 5 if name in TRAINED else 1 for name in (*BASELINES, *MODELS)}
+    assert {name: (cells["model"] == name).sum() for name in seeds} == seeds
+    assert (cells["sweep"] == "delta").sum() == len(cells) - sum(seeds.values()) == 2 * 4 * 2
+    for row in cells.to_dict("records"):
+        group = f"sweep.{row['model']}" if row["sweep"] == "delta" else row["model"]
+        cell = f"{group}/seed_{row['seed']}"
+        assert (study.root / f"data/06_models/sample/{cell}/weights.safetensors").exists()
+        ranks = study.read(f"07_model_output/sample/{cell}/ranks.parquet/*/ranks.parquet")
+        mine = together[(together["model"] == row["model"]) & (together["seed"] == row["seed"])]
+        columns = ["user", "target", "greater", "tied", "greater_unseen", "tied_unseen"]
+        assert (mine[columns].to_numpy() == ranks[columns].to_numpy()).all()
+        test = ranks[ranks["split"] == "test"]
+        assert list(test["user"]) == list(range(len(test))) == list(range(750))
+
+
+def test_the_leaderboard_follows_from_the_ranks(study):
+    board, ranks = _table(study, "leaderboard"), study.read(f"{REPORTS}/study/ranks.parquet/*/ranks.parquet")
+    for ranking, suffix in (("all", ""), ("unseen", "_unseen")):
+        for row in board[(board["split"] == "test") & (board["ranking"] == ranking)].to_dict("records"):
+            mine = ranks[(ranks["model"] == row["model"]) & (ranks["split"] == "test")]
+            chance = (10 - mine[f"greater{suffix}"]) / (mine[f"tied{suffix}"] + 1)  # ties are broken at random
+            by_seed = chance.clip(0, 1).groupby(mine["seed"]).mean()
+            assert row["HR@10_mean"] == pytest.approx(by_seed.mean())
+            if row["n_seeds"]:
+                assert row["HR@10_std"] == pytest.approx(by_seed.std())
+
+
+def test_rankers_that_use_order_beat_popularity_clearly(study):
+    board = _table(study, "leaderboard")
     assert set(board["model"]) == {*MODELS, *BASELINES}
     for split in ("test", "validation"):
-        scores = board[board["split"] == split].set_index("model")["NDCG@10_mean"]
-        assert (scores[MODELS] > 2 * scores["popularity"]).all()
-        assert (scores[MODELS] > scores["last_item_transition"]).all()
-    assert (board[board["kind"] == "model"]["n_seeds"] == 5).all()
-    assert (board[board["kind"] == "model"]["NDCG@10_std"] > 0).all()
+        scores = board[(board["split"] == split) & (board["ranking"] == "all")].set_index("model")["NDCG@10_mean"]
+        assert (scores[[*TRAINED, "transitions"]] > 2 * scores["popularity"]).all()
+        assert (scores[[*TRAINED, "transitions"]] > scores["last_item_transition"]).all()
+    trained = board[board["model"].isin(TRAINED)]
+    assert (trained["n_seeds"] == 5).all()
+    assert (trained["NDCG@10_std"] > 0).all()
+    assert board[~board["model"].isin(TRAINED)]["NDCG@10_std"].isna().all()
 
 
 def test_the_report_stands_alone(study):
@@ -104,45 +129,78 @@ def test_the_report_draws_what_it_says_without_a_request_or_an_error(study):
 
 def test_verdicts_follow_from_the_tables(study):
     page = _newest(study, "report.md").read_text()
-    tests = pd.read_csv(_newest(study, "tables/comparisons.csv"))
+    tests = _table(study, "comparisons")
     ndcg = tests[tests["metric"] == "NDCG@10"].set_index(["model", "reference"])
-    assert len(ndcg) == 3 + 3 * 2
-    assert (tests["family_size"] == 9 * 7).all()
+    assert len(ndcg) == 3 + 3 * 4  # models against each other, and against baselines
+    assert (tests["family_size"] == 15 * 7).all()
     for (model, reference), row in ndcg.iterrows():
         (verdict,) = re.findall(rf"- {model} vs {reference} on NDCG@10: (.*)\.\n", page)
-        found = row["p_holm"] < 0.05 and not row["low"] <= 0 <= row["high"]
+        found = row["p_holm"] < 0.05 and not row["relative_low"] <= 0 <= row["relative_high"]
         assert verdict.endswith("no difference shown") == (not found)
         assert "5 seeds" in verdict
     assert (ndcg.xs("popularity", level="reference")["p_holm"] < 0.001).all()
+    assert (ndcg.xs("transitions", level="reference")["difference"] < 0).all()  # what the sample was made by
+    for model in MODELS:
+        assert f"- {model} does not beat the strongest baseline, transitions, on test NDCG@10" in page
 
 
 def test_the_control_without_diffusion_is_judged(study):
-    sweep = pd.read_csv(_newest(study, "tables/delta_sweep.csv"))
-    assert sorted(sweep["delta"].unique()) == [0, 0.001, 0.01, 0.1, 1]
-    controls = sweep[(sweep["delta"] == 0) & (sweep["metric"] == "NDCG@10")]
-    assert list(controls["base"]) == ["diffurec", "cross_attention"]
-    assert list(controls["overlap"]) == pytest.approx([1, 1])  # without noise every sample is the same
-    assert "without the noised target (δ = 0)" in _newest(study, "report.md").read_text()
+    sweep = _table(study, "sweeps")
+    assert set(sweep["sweep"]) == {"delta"}
+    assert sorted(sweep["value"].astype(float).unique()) == [0, 0.001, 0.01, 0.1, 1]
+    ndcg = sweep[sweep["metric"] == "NDCG@10"]
+    assert list(ndcg[ndcg["value"].astype(float) == 0]["base"]) == ["diffurec", "cross_attention"]
+    assert list(ndcg[ndcg["configured"]]["model"]) == ["diffurec", "cross_attention"]
+    assert (sweep[~sweep["configured"]]["family_size"] == 2 * 4 * 7).all()
+    page = _newest(study, "report.md").read_text()
+    for model in ("diffurec", "cross_attention"):
+        assert f"{model} without the noised target (δ = 0) instead of δ = 0.001, on NDCG@10" in page
 
 
-def test_tables_agree_with_the_ranks(study):
-    ranks = pd.read_parquet(_newest(study, "models/diffurec_ranks.parquet"))
-    scores = pd.read_csv(_newest(study, "tables/group_scores.csv"))
-    mine = scores[(scores["model"] == "diffurec") & (scores["metric"] == "HR@10")].set_index("group")
+def test_samples_differ_the_more_the_more_noise_there_is(study):
+    sweep = _table(study, "sweeps")
+    overlap = sweep[(sweep["metric"] == "NDCG@10") & (sweep["base"] == "diffurec")]
+    by_value = overlap.assign(value=overlap["value"].astype(float)).set_index("value")["overlap"].sort_index()
+    assert by_value.loc[1.0] < by_value.loc[0.1] < by_value.loc[0.01] < 1
+
+
+def test_inference_is_examined_only_of_rankers_that_have_what_it_needs(study):
+    table = _table(study, "inference")
+    assert set(table["model"]) >= set(MODELS)
+    assert not set(table["model"]) & set(BASELINES)
+    output = study.root / "data/07_model_output/sample"
+    assert {path.parent.name for path in output.glob("*/target_map.parquet")} == set(MODELS)
+    assert not list(output.glob("sasrec/seed_*/sampled_ranks.parquet"))
+    assert len(list(output.glob("diffurec/seed_*/algorithm_3_ranks.parquet"))) == 5
+
+
+def test_groups_agree_with_the_ranks(study):
+    ranks = study.read("07_model_output/sample/diffurec/seed_0/ranks.parquet/*/ranks.parquet")
+    scores = _table(study, "group_scores")
+    sizes = scores[(scores["model"] == "diffurec") & (scores["metric"] == "HR@10")].set_index("group")["n_users"]
     test = ranks[ranks["split"] == "test"]
-    assert mine.loc["seen", "mean"] == pytest.approx((test.loc[test["target_popularity"] > 0, "rank"] <= 10).mean())
-    assert mine.loc[["head", "long tail"], "n_users"].sum() == test["user"].nunique()
+    assert sizes["seen"] == (test["target_popularity"] > 0).sum()
+    assert sizes[["head", "long tail"]].sum() == len(test)
 
 
 def test_every_figure_and_table_is_written(study):
-    reporting = study.root / "data/08_reporting/sample"
-    for name in ("leaderboard", "training_curves", "forest", "group", "steps", "ensembles", "sweep"):
+    reporting = study.root / "data" / REPORTS
+    made = ("leaderboard", "curves", "forest", "groups", "steps", "ensembles", "sweeps")
+    for name in (*made, "target_maps", "sample_maps", "item_maps"):
         assert list(reporting.glob(f"figures/{name}.png/*/{name}.png"))
         assert list(reporting.glob(f"figures/{name}.png/*/{name}.svg"))
-    for kind in ("target", "sample", "item"):
-        assert list(reporting.glob(f"figures/{kind}_maps.png/*/{kind}_maps.svg"))
-    latex = _newest(study, "tables/tables.tex").read_text()
+    latex = _newest(study, "report.tex").read_text()
     assert latex.count(r"\begin{tabular}") == latex.count(r"\bottomrule") >= 10
+
+
+def test_the_report_says_how_it_came_about(study):
+    page = _newest(study, "report.md").read_text()
+    assert "- Command: kedro run --pipeline=train_eval\n" in page
+    assert re.search(r"\n- Date: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", page)
+    assert re.search(r"\n- Code: (unknown|[0-9a-f]{40}(-dirty)?)\n", page)
+    configurations = _table(study, "configurations")
+    own = configurations[~configurations["swept"]]
+    assert list(own["model"]) == [*BASELINES, *MODELS]
 
 
 def test_the_notebook_runs_on_the_study(study):
@@ -156,8 +214,11 @@ def test_the_notebook_runs_on_the_study(study):
 
 def test_the_log_says_what_happened_and_nothing_is_left_over(study, printed):
     assert re.search(r"Before filtering: 1,000 users, .* after: \d+ users", printed)
-    assert "Training diffurecsys.seed_4 on" in printed
+    assert "Training diffurecsys.seed_4 under prefix" in printed
+    assert "Training sasrec.seed_4 under window" in printed
     assert "epoch 8/8" in printed
+    assert "Best of 7 rankers on test NDCG@10" in printed
+    assert "report.html/" in " ".join(printed.split()[-200:])
     assert "Pipeline execution completed successfully" in printed
     assert "Traceback" not in printed
     assert "leaked" not in printed

@@ -35,7 +35,10 @@ def shared_project(make_project):
 
 
 def test_the_experiments_are_those_of_the_study():
-    assert EXPERIMENTS == ["beauty", "beauty-small", "ml-100k", "ml-1m", "sample", "toys"]
+    assert [
+        *("beauty", "beauty-compare", "beauty-small", "ml-100k", "ml-1m", "ml-1m-compare"),
+        *("sample", "toys", "toys-compare"),
+    ] == EXPERIMENTS
 
 
 @pytest.mark.parametrize("env", EXPERIMENTS)
@@ -80,11 +83,17 @@ def test_without_an_experiment_the_sample_runs(shared_project):
             r"models\.sasrec\.training\.epoch: no such parameter; did you mean models\.sasrec\.training\.epochs\?",
         ),
         ({"models": {"sasrec": {"netwrk": {}}}}, r"models\.sasrec\.netwrk: .* did you mean models\.sasrec\.network\?"),
-        ({"models": {"sasrec": {"family": "sasrek"}}}, r"models\.sasrec\.family: no family 'sasrek'; did you mean sasrec"),
+        (
+            {"models": {"sasrec": {"family": "sasrek"}}},
+            r"models\.sasrec\.family: no family 'sasrek'; did you mean sasrec",
+        ),
         ({"models": {"sasrec": {"role": "modell"}}}, r"models\.sasrec\.role: .*'model', 'baseline' or 'control'"),
         ({"trainig": {"epochs": 3}}, r"trainig: no such parameter"),
         ({"preprocesing": {"user_k": 3}}, r"preprocesing: no such parameter; did you mean preprocessing\?"),
-        ({"models": {"diffurec": {"network": {"width": "wide"}}}}, r"models\.diffurec\.network\.width: .*\(got 'wide'\)"),
+        (
+            {"models": {"diffurec": {"network": {"width": "wide"}}}},
+            r"models\.diffurec\.network\.width: .*\(got 'wide'\)",
+        ),
         (
             {"models": {"diffurec": {"network": {"width": 30, "heads": 4}}}},
             r"models\.diffurec\.network\.width must be even and a multiple of heads",
@@ -97,7 +106,10 @@ def test_without_an_experiment_the_sample_runs(shared_project):
             {"models": {"sasrec": {"training": {"learning_rate": float("nan")}}}},
             r"models\.sasrec\.training\.learning_rate must be positive, got nan",
         ),
-        ({"study": {"rankers": ["difurec", "sasrec"]}}, r"study\.rankers: no ranker 'difurec'; did you mean diffurec\?"),
+        (
+            {"study": {"rankers": ["difurec", "sasrec"]}},
+            r"study\.rankers: no ranker 'difurec'; did you mean diffurec\?",
+        ),
         ({"study": {"rankers": ["diffurec"]}}, r"study\.rankers names 1 ranker\(s\): a study compares at least two"),
         ({"study": {"n_seeds": 0}}, r"study\.n_seeds must be at least 1, got 0"),
         ({"study": {"references": ["bsarec"]}}, r"study\.references names 'bsarec', which is none of study\.rankers"),
@@ -108,7 +120,10 @@ def test_without_an_experiment_the_sample_runs(shared_project):
         ({"study": {"sweeps": {"delta": {"values": [-1]}}}}, r"study\.sweeps\.delta: delta must be at least 0, got -1"),
         ({"study": {"sweeps": {"delta": {"values": [0, 0.001]}}}}, r"must not hold 0\.001: diffurec has it anyway"),
         ({"study": {"sweeps": {"delta": {"parameter": "network.detla"}}}}, r"no parameter 'network\.detla'"),
-        ({"study": {"sweeps": {"delta": {"value": [1]}}}}, r"study\.sweeps\.delta\.value: no such parameter; did you mean"),
+        (
+            {"study": {"sweeps": {"delta": {"value": [1]}}}},
+            r"study\.sweeps\.delta\.value: no such parameter; did you mean",
+        ),
         ({"probes": {"ensemble_sizes": [2]}}, r"probes\.ensemble_sizes must hold 1 and something larger"),
         ({"groups": {"head_share": 1.5}}, r"groups\.head_share must lie in"),
         ({"significance": {"confidence": 95}}, r"significance\.confidence must lie in"),
@@ -141,7 +156,8 @@ def test_a_wrong_dataset_is_named_before_a_tracking_store_is_made(name, message,
 def _pipeline_datasets():
     from kedro.framework.project import pipelines
 
-    return {name for name in pipelines["__default__"].datasets() if not name.startswith("params:")}
+    names = set().union(*(pipeline.datasets() for pipeline in dict(pipelines).values()))
+    return {name for name in names if not name.startswith("params:")}
 
 
 def test_every_table_lies_on_disk_and_is_saved_atomically(shared_project):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 import mlflow
 import pandas as pd
@@ -11,27 +10,29 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.tracking import MlflowClient
 
-from diffurecsys.tracking.hooks import git_revision
+from diffurecsys.evaluation.metrics import metrics_from_ranks
+from diffurecsys.machine import git_revision
+from diffurecsys.models.weights import load_weights
+from diffurecsys.pipelines.arrays import ranks_from_table
+
+pytestmark = pytest.mark.slow
 
 PARAMS = {
     "study": {
-        "models": ["diffurec", "diffurecsys"],
+        "rankers": ["popularity", "sasrec", "diffurec"],
         "n_seeds": 1,
-        "baselines": ["popularity"],
-        "sweep": {"models": ["diffurec"], "deltas": [0], "n_seeds": 1},
-    },
-    "training": {"epochs": 2},
-    "significance": {"n_resamples": 200},
-    "probes": {"users": 50, "ensemble_sizes": [1, 2], "reverse_steps": [1, 32]},
-    "maps": {"users": 60, "sampled_users": 2, "samples": 10},
+        "sweeps": {"delta": {"rankers": ["diffurec"], "values": [0], "n_seeds": 1}},
+    }
 }
-CELLS = {"diffurec.seed_0", "diffurecsys.seed_0", "sweep.diffurec_delta_0.seed_0", "popularity"}
+RANKERS = {"popularity", "sasrec", "diffurec"}
+SWEPT = "sweep.diffurec_delta_0.seed_0"
+CELLS = {*(f"{ranker}.seed_0" for ranker in RANKERS), SWEPT}
 
 
 @pytest.fixture(scope="module")
-def tracked(make_project):
-    project = make_project()
-    project.run(params=PARAMS)
+def tracked(make_tiny):
+    project = make_tiny()
+    project.run(env="tiny", params=PARAMS)
     return project
 
 
@@ -43,16 +44,22 @@ def _client(project) -> MlflowClient:
 
 def _runs(project):
     client = _client(project)
-    found = client.search_runs([client.get_experiment_by_name("sample").experiment_id])
+    found = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
     parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     return parents, {run.info.run_name: run for run in found if "mlflow.parentRunId" in run.data.tags}
 
 
-def _metrics_file(project, cell):
-    (path,) = project.root.glob(
-        f"data/08_reporting/sample/cells/{cell.replace('.seed', '/seed')}/metrics.json/*/metrics.json"
-    )
-    return json.loads(path.read_text())
+def _folder(cell):
+    ranker, _, seed = cell.rpartition(".")
+    return f"{ranker}/{seed}"
+
+
+def _ranks(project, cell):
+    return project.read(f"07_model_output/tiny/{_folder(cell)}/ranks.parquet/*/ranks.parquet")
+
+
+def _means(ranks, split, ranking="all"):
+    return metrics_from_ranks(ranks_from_table(ranks[ranks["split"] == split]), (5, 10, 20), ranking)
 
 
 def test_one_parent_run_holds_one_run_a_cell(tracked):
@@ -62,84 +69,127 @@ def test_one_parent_run_holds_one_run_a_cell(tracked):
     assert {run.info.status for run in (parent, *cells.values())} == {"FINISHED"}
 
 
-def test_a_cells_parameters_are_flat(tracked):
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_a_cells_parameters_are_those_of_its_weights(cell, tracked):
     _, cells = _runs(tracked)
-    params = cells["diffurec.seed_0"].data.params
-    assert params["model"] == "diffurec"
-    assert params["training.epochs"] == "2"
-    assert params["model.width"] == "32"
-    assert params["dataset.name"] == "sample"
+    weights = load_weights(tracked.root / f"data/06_models/tiny/{_folder(cell)}/weights.safetensors")
+    params = cells[cell].data.params
+    assert params["family"] == weights.family
+    assert params["identity"] == weights.identity
+    assert params["data"] == weights.data
+    network = {name: value for name, value in params.items() if name.startswith("network.")}
+    assert network == {
+        f"network.{name}": str(list(value) if isinstance(value, tuple) else value)
+        for name, value in vars(weights.config).items()
+    }
+
+
+def test_parameters_are_flat_and_the_cells_own(tracked):
+    (parent,), cells = _runs(tracked)
+    diffurec, sasrec = (cells[f"{name}.seed_0"].data.params for name in ("diffurec", "sasrec"))
+    assert (diffurec["training.epochs"], sasrec["training.epochs"]) == ("3", "2")
+    assert (diffurec["training.scheme"], sasrec["training.scheme"]) == ("prefix", "window")
+    assert diffurec["network.width"] == "16"
+    assert cells[SWEPT].data.params["network.delta"] == "0"
+    assert not [name for name in cells["popularity.seed_0"].data.params if name.startswith("training.")]
+    assert parent.data.params["dataset.name"] == "sample"
+    assert parent.data.params["study.rankers"] == "popularity, sasrec, diffurec"
+    assert parent.data.params["significance.n_resamples"] == "100"
 
 
 def test_a_cells_tags_say_what_it_is(tracked):
     _, cells = _runs(tracked)
-    tags = cells["diffurecsys.seed_0"].data.tags
-    expected = {"model": "diffurecsys", "seed": "0", "dataset": "sample", "experiment": "sample", "device": "cpu"}
-    assert expected.items() <= tags.items()
+    tags = cells["sasrec.seed_0"].data.tags
+    expected = {"model": "sasrec", "role": "baseline", "seed": "0", "dataset": "sample", "experiment": "tiny"}
+    assert {**expected, "device": "cpu"}.items() <= tags.items()
     assert "git_revision" in tags
+    assert cells[SWEPT].data.tags["role"] == "control"
 
 
 def test_curves_go_by_epoch_and_equal_the_history(tracked):
     _, cells = _runs(tracked)
-    history = pd.read_parquet(tracked.root / "data/06_models/sample/diffurec/seed_0/history.parquet")
+    history = pd.read_parquet(tracked.root / "data/06_models/tiny/diffurec/seed_0/history.parquet")
     for key, column in (("curve/loss", "loss"), ("curve/validation_NDCG_10", "validation_NDCG@10")):
         curve = _client(tracked).get_metric_history(cells["diffurec.seed_0"].info.run_id, key)
         assert [(point.step, point.value) for point in curve] == list(
             zip(history["epoch"], history[column], strict=True)
         )
+    assert "curve/loss" not in cells["popularity.seed_0"].data.metrics
 
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
-def test_final_metrics_equal_the_tables(cell, tracked):
+def test_final_metrics_follow_from_the_ranks(cell, tracked):
     _, cells = _runs(tracked)
-    expected = _metrics_file(tracked, cell)
-    for split in ("test", "validation"):
-        for name, value in expected[split].items():
-            assert cells[cell].data.metrics[f"{split}/{name.replace('@', '_')}"] == value
+    ranks = _ranks(tracked, cell)
+    for group, split, ranking in (
+        ("test", "test", "all"),
+        ("test_unseen", "test", "unseen"),
+        ("validation", "validation", "all"),
+    ):
+        for name, value in _means(ranks, split, ranking).items():
+            assert cells[cell].data.metrics[f"{group}/{name.replace('@', '_')}"] == value
 
 
 def test_the_parent_holds_the_counts_and_the_reports_files(tracked):
     (parent,), _ = _runs(tracked)
-    counts = json.loads((tracked.root / "data/02_intermediate/sample/counts.json").read_text())
+    counts = json.loads((tracked.root / "data/02_intermediate/tiny/counts.json").read_text())
     assert parent.data.metrics["counts/core_users"] == counts["core"]["users"]
     assert parent.data.metrics["counts/raw_interactions"] == counts["raw"]["interactions"]
     files = {file.path for file in _client(tracked).list_artifacts(parent.info.run_id)}
-    assert files >= {"leaderboard.csv", "leaderboard.png", "training_curves.png", "report.html", "report.md"}
+    assert files >= {"leaderboard.csv", "sweeps.csv", "leaderboard.png", "curves.png", "report.html", "report.md"}
+    assert files >= {"ranks.parquet", "cells.parquet", "curves.parquet"}
 
 
-def test_the_parent_holds_each_models_means(tracked):
+def test_the_parent_holds_each_rankers_means(tracked):
     (parent,), _ = _runs(tracked)
-    expected = _metrics_file(tracked, "diffurec.seed_0")["test"]["NDCG@10"]
-    assert math.isclose(parent.data.metrics["diffurec/test_NDCG_10"], expected)
+    for ranker in RANKERS:
+        expected = _means(_ranks(tracked, f"{ranker}.seed_0"), "test")["NDCG@10"]
+        assert parent.data.metrics[f"{ranker}/test_NDCG_10"] == pytest.approx(expected)
 
 
 def _histories(*histories):
     return pd.DataFrame({"history": list(histories)})
 
 
-def test_the_logged_model_recommends_known_items(tracked):
-    _, cells = _runs(tracked)
-    (output,) = cells["diffurec.seed_0"].outputs.model_outputs
-    model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
-    vocabulary = pq.read_table(tracked.root / "data/03_primary/sample/item_vocabulary.parquet")["item_id"].to_pylist()
+def _logged(project, cell):
+    (output,) = _runs(project)[1][cell].outputs.model_outputs
+    return mlflow.pyfunc.load_model(f"models:/{output.model_id}")
 
+
+def _vocabulary(project):
+    return pq.read_table(project.root / "data/03_primary/tiny/item_vocabulary.parquet")["item_id"].to_pylist()
+
+
+@pytest.mark.parametrize("ranker", sorted(RANKERS))
+def test_the_logged_model_recommends_known_items(ranker, tracked):
+    model, vocabulary = _logged(tracked, f"{ranker}.seed_0"), _vocabulary(tracked)
     (ten,) = model.predict(_histories(vocabulary[:3]))
     assert len(ten) == len(set(ten)) == 10
     assert set(ten) <= set(vocabulary)
     (three,) = model.predict(_histories([*vocabulary[:3], "never seen"]), params={"k": 3})
     assert three == ten[:3]
     others, again = model.predict(
-        _histories(vocabulary[:2], vocabulary[:3]), params={"k": 1000, "reverse_steps": 32, "exclude_history": True}
+        _histories(vocabulary[:2], vocabulary[:3]), params={"k": 1000, "exclude_history": True}
     )
     assert set(others) == set(vocabulary) - set(vocabulary[:2])
     assert set(again) == set(vocabulary) - set(vocabulary[:3])
-    with pytest.raises(ValueError, match="none of the history's items"):
-        model.predict(_histories(["never seen"]))
+    # nothing is known of this user: the most popular items, or nothing, but no error
+    (unknown,) = model.predict(_histories(["never seen"]), params={"k": 5})
+    assert len(unknown) in (0, 5)
+
+
+def test_only_rankers_with_reverse_steps_can_be_asked_for_them(tracked):
+    vocabulary = _vocabulary(tracked)
+    (found,) = _logged(tracked, "diffurec.seed_0").predict(_histories(vocabulary[:3]), params={"reverse_steps": 2})
+    assert len(found) == 10
+    names = {name: _logged(tracked, f"{name}.seed_0").metadata.get_params_schema().to_dict() for name in RANKERS}
+    asked = {name: {part["name"] for part in params} for name, params in names.items()}
+    assert {name for name in RANKERS if "reverse_steps" in asked[name]} == {"diffurec"}
 
 
 def test_a_cell_run_alone_is_tracked_in_a_parent_of_its_own(tracked):
     before, _ = _runs(tracked)
-    tracked.run(params=PARAMS, namespaces=["diffurec.seed_0"])
+    tracked.run(env="tiny", params=PARAMS, namespaces=["diffurec.seed_0"])
     after, _ = _runs(tracked)
     (new,) = {run.info.run_id for run in after} - {run.info.run_id for run in before}
     children = _client(tracked).search_runs(
@@ -148,14 +198,14 @@ def test_a_cell_run_alone_is_tracked_in_a_parent_of_its_own(tracked):
     assert [child.info.run_name for child in children] == ["diffurec.seed_0"]
 
 
-def test_evaluating_again_tracks_training_and_metrics(tracked):
-    tracked.run("evaluation", params={**PARAMS, "evaluation": {"exclude_seen": True}}, namespaces=["diffurec.seed_0"])
+def test_ranking_again_tracks_the_fitting_and_the_metrics(tracked):
+    tracked.run(env="tiny", params=PARAMS, node_names=["sasrec.seed_0.rank_targets"])
     parents, _ = _runs(tracked)
     latest = max(parents, key=lambda run: run.info.start_time)
     (child,) = _client(tracked).search_runs(
         [latest.info.experiment_id], filter_string=f"tags.`mlflow.parentRunId` = '{latest.info.run_id}'"
     )
-    assert child.data.params["evaluation.exclude_seen"] == "True"
+    assert child.data.params["network.width"] == "16"
     assert {"curve/loss", "test/NDCG_10"} <= child.data.metrics.keys()
 
 

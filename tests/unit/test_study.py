@@ -102,8 +102,11 @@ def test_an_unknown_ranker_is_a_key_error():
         Study((A, B), n_seeds=1).spec("d")
 
 
-def test_without_references_models_meet_each_other_and_the_baselines():
-    assert Study((A, C, B), n_seeds=1).pairs == (("b", "a"), ("a", "c"), ("b", "c"))
+def test_without_references_all_that_train_meet_each_other_and_the_others():
+    assert Study((A, COUNTS, C, B), n_seeds=1).pairs == (
+        *(("c", "a"), ("b", "a"), ("b", "c")),
+        *((name, COUNTS.name) for name in ("a", "c", "b")),
+    )
 
 
 def test_every_ranker_meets_each_reference_once():

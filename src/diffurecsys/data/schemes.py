@@ -44,8 +44,8 @@ def prefixes(train: Spans, max_length: int) -> Examples:
 def windows(train: Spans, max_length: int) -> Examples:
     """Cut every user's training events, from the end backwards, so that each is a label exactly once.
 
-    A window's labels are `items[start + 1 : end + 1]`, one for each event of its history `items[start:end]`. So there are
-    as many tokens as labels, where `prefixes` repeats an event for every later one.
+    A window's labels are `items[start + 1 : end + 1]`, one for each event of its history `items[start:end]`. So there
+    are as many tokens as labels, where `prefixes` repeats an event for every later one.
 
     Args:
         train: the users' training events.

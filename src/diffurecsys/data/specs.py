@@ -88,7 +88,7 @@ class DatasetSpec:
         if _NO_FILE_NAME.search(self.archive) or not self.archive.endswith(ARCHIVE_SUFFIXES):
             raise ValueError(
                 f"archive must be a plain file name ending in {' or '.join(ARCHIVE_SUFFIXES)}, "
-                f"got {self.archive!r}; folders belong into dataset.path"
+                f"got {self.archive!r}; folders belong into path"
             )
         if self.path is not None and not _is_relative_address(self.path):
             raise ValueError(

@@ -191,7 +191,9 @@ def load_split(path: Path) -> StudyData:
     except FileNotFoundError:
         raise
     except Exception as error:  # zipfile, zlib, NumPy and this project all have their own
-        raise DataError(f"{path} is not a whole split ({error}): delete it and run the pipeline preprocessing") from error
+        raise DataError(
+            f"{path} is not a whole split ({error}): delete it and run the pipeline preprocessing"
+        ) from error
     if data.fingerprint != recorded:
         raise DataError(f"{path} does not hold what was written to it: delete it and run the pipeline preprocessing")
     return data

@@ -173,10 +173,9 @@ def probed_ranks_table(users: NDArray[np.int64], probed: Mapping[str, Mapping[in
 def places_at(table: pd.DataFrame, kind: str) -> dict[int, Places]:
     """Take the places of a kind, by level, from a `probed_ranks_table`."""
     rows = table[table[KIND] == kind]
-    return {
-        int(level): part[[columns.GREATER, columns.TIED]].to_numpy(np.int64).T
-        for level, part in rows.groupby(LEVEL, sort=True)
-    }
+    levels = np.unique(rows[LEVEL].to_numpy(np.int64)).tolist()
+    kept = [columns.GREATER, columns.TIED]
+    return {level: rows.loc[rows[LEVEL] == level, kept].to_numpy(np.int64).T for level in levels}
 
 
 def recommendations_table(users: NDArray[np.int64], items: NDArray[np.int32]) -> pd.DataFrame:

@@ -62,7 +62,7 @@ class Leaderboard:
         cells: one value a row: MODEL, ROLE, SEED, SPLIT, RANKING, METRIC, VALUE.
         scores: `cells` over seeds: MODEL, ROLE, SPLIT, RANKING, METRIC, MEAN, STD (ddof 1; NaN with one seed), LOW,
             HIGH, N_SEEDS (0 for rankers that do not train).
-        training: seconds of training of the rankers that train: MODEL, MEAN, STD, N_SEEDS.
+        training: seconds of training or counting: MODEL, MEAN, STD, N_SEEDS.
         ranking: the primary one, which is meant where none is named.
         devices: what was trained on.
     """
@@ -137,7 +137,7 @@ class Leaderboard:
         return max(names, key=lambda name: self.score(name, TEST, known).mean, default=None)
 
     def training_seconds(self, model: str) -> Score:
-        """Return what training a ranker took; NaN where it does not train or was not measured."""
+        """Return what training or counting took; NaN where it was not measured."""
         found = self.training[self.training[MODEL] == model]
         return Score(UNKNOWN, UNKNOWN, 0) if found.empty else _score(found)
 
@@ -192,12 +192,12 @@ def build_leaderboard(
                         N_SEEDS: 0 if model.model in untrained else len(by_seed),
                     }
                 )
-    names = {str(row[MODEL]) for row in sums}
-    trained = study_cells[study_cells[MODEL].isin(names - set(untrained))]
+    own = study_cells[study_cells[MODEL].isin({str(row[MODEL]) for row in sums})]
+    trained = own[~own[MODEL].isin(list(untrained))]
     return Leaderboard(
         cells=_by_role(pd.DataFrame(cells)),
         scores=_by_role(pd.DataFrame(sums)),
-        training=_over_seeds(trained),
+        training=_over_seeds(own),
         ranking=ranking,
         devices=tuple(dict.fromkeys(hardware(row) for row in trained.to_dict("records"))),
     )
@@ -255,8 +255,8 @@ def _by_role(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(ROLE, key=lambda roles: roles.map(ROLES.index), kind="stable", ignore_index=True)
 
 
-def _over_seeds(trained: pd.DataFrame) -> pd.DataFrame:
-    known = trained.astype({"seconds": "float64"}).dropna(subset="seconds")
+def _over_seeds(cells: pd.DataFrame) -> pd.DataFrame:
+    known = cells.astype({"seconds": "float64"}).dropna(subset="seconds")
     summary = known.groupby(MODEL, sort=False)["seconds"].agg(["mean", "std", "count"]).reset_index()
     return summary.rename(columns={"mean": MEAN, "std": STD, "count": N_SEEDS})
 

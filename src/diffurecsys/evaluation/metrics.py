@@ -34,7 +34,7 @@ def ndcg(greater: IntArray, tied: IntArray, cutoff: int) -> FloatArray:
     """NDCG@K of each user: 1 / log2(rank + 1) within the cutoff; the ideal DCG of a single relevant item is 1."""
     gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, cutoff + 2)))])  # of the first 0, 1, … places
     behind = np.minimum(greater + tied + 1, cutoff)
-    return (gains[behind] - gains[np.minimum(greater, cutoff)]) / (tied + 1)
+    return np.asarray((gains[behind] - gains[np.minimum(greater, cutoff)]) / (tied + 1))
 
 
 def reciprocal_rank(greater: IntArray, tied: IntArray) -> FloatArray:
@@ -48,9 +48,7 @@ def reciprocal_rank(greater: IntArray, tied: IntArray) -> FloatArray:
 CUTOFF_METRICS: dict[str, Callable[[IntArray, IntArray, int], FloatArray]] = {"HR": hit_rate, "NDCG": ndcg}
 
 
-def metrics_per_user(
-    ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, ranking: Ranking = ALL
-) -> dict[str, FloatArray]:
+def metrics_per_user(ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, ranking: Ranking = ALL) -> dict[str, FloatArray]:
     """Return every metric for every user: `{"HR@5": [users], …, "NDCG@20": [users], "MRR": [users]}`.
 
     Args:
@@ -67,9 +65,7 @@ def metrics_per_user(
     return {**per_user, "MRR": reciprocal_rank(greater, tied)}
 
 
-def metrics_from_ranks(
-    ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, ranking: Ranking = ALL
-) -> dict[str, float]:
+def metrics_from_ranks(ranks: Ranks, cutoffs: Sequence[int] = CUTOFFS, ranking: Ranking = ALL) -> dict[str, float]:
     """Return the means over users: `{"HR@5": …, "HR@10": …, …, "NDCG@20": …, "MRR": …}`.
 
     Raises:

@@ -1,8 +1,8 @@
 """f_θ of the diffusion recommenders: predicts x_0 from the history and the noised target. Knows no schedule.
 
 Sources: Li, Sun, Li, "DiffuRec: A Diffusion Model for Sequential Recommendation", ACM TOIS 42 (2023), the paper's
-baseline; Zolghadr, Winther, Jeha, "Generative Diffusion Models for Sequential Recommendations", ROEGEN@RecSys'24, Eq. 15
-and 16. As in the published code there is no position embedding and attention looks both ways. Deviations: nothing is
+baseline; Zolghadr, Winther, Jeha, "Generative Diffusion Models for Sequential Recommendations", ROEGEN@RecSys'24, Eq.
+15 and 16. As in the published code there is no position embedding and attention looks both ways. Deviations: nothing is
 padded, so no padding is attended to; no dropout on attention weights; in the cross-attention softmax attention per
 sequence in place of a pooled linear attention, blocks that build on each other, and one normalisation for each
 sub-layer. Its query is λ ⊙ (x_s + d_s) as it stands: normalising it would undo λ, whose size decides how much of the

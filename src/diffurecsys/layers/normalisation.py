@@ -23,7 +23,8 @@ class _UnitRows(torch.autograd.Function):
         inverse = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_(min=SHORTEST).reciprocal_()
         unit = x * inverse
         ctx.save_for_backward(unit, inverse)
-        return unit
+        out: Tensor = unit
+        return out
 
     @staticmethod
     @once_differentiable

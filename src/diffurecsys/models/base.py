@@ -23,7 +23,7 @@ class Capabilities:
     Attributes:
         trains: has a loss. False: `observe` is all that there is, one cell of seed 0.
         schemes: training schemes (`SCHEMES`) that it can learn under. An encoder that looks both ways must not offer
-            `window`: it would see its labels.
+            `window`, where it would see its labels, unless it hides for itself what it asks.
         vectors: has `users` and `items`: maps, block-wise search, neighbours of items.
         samples: `score` draws at random: ensembles of samples and maps of them make sense.
         steps: reverse steps that `score(steps=…)` can walk; 0: there are none.
@@ -143,9 +143,11 @@ class VectorRanker(Ranker):
 class CountRanker(Ranker):
     """A ranker whose state is buffers of sizes that depend on the data."""
 
+    _anchor: Tensor  # says where the ranker lives
+
     def __init__(self, config: RankerConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.register_buffer("_anchor", torch.empty(0), persistent=False)  # says where the ranker lives
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:  # noqa: ANN401
         own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}

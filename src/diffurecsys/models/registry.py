@@ -54,9 +54,7 @@ def find_family(name: str) -> Family:
     return known[name]
 
 
-def build_ranker(
-    family: str, config: RankerConfig, n_items: int, generator: torch.Generator | None = None
-) -> Ranker:
+def build_ranker(family: str, config: RankerConfig, n_items: int, generator: torch.Generator | None = None) -> Ranker:
     """Build a ranker of a family.
 
     Args:

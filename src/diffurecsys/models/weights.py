@@ -74,7 +74,7 @@ def config_from(family: str, values: dict[str, Any]) -> RankerConfig:
     if unknown := sorted(set(values) - known):
         raise DataError(f"the family {family!r} has no parameter {', '.join(unknown)}: train again with this version")
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    parts = {name: config_from(held, values[name]) for name, held in kind.parts(values).items() if name in values}
+    parts = {name: config_from(held, values.get(name, {})) for name, held in kind.parts(values).items()}
     return kind(**{**plain, **parts})
 
 

@@ -53,7 +53,7 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def ranks_by_seed(study_ranks: pd.DataFrame, model: str, split: str) -> dict[int, Ranks]:
     """Take the ranks of every seed of a ranker on a split from the study's table."""
     chosen = study_ranks[(study_ranks[MODEL] == model) & (study_ranks[SPLIT] == split)]
-    return {int(seed): ranks_from_table(part) for seed, part in chosen.groupby(SEED, sort=True)}
+    return {int(str(seed)): ranks_from_table(part) for seed, part in chosen.groupby(SEED, sort=True)}
 
 
 def read_scores(

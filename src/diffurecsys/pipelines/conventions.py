@@ -28,7 +28,6 @@ def per_cell(base: Pipeline, cells: Iterable[Cell], *, own: Iterable[str] = ()) 
     private = {*own, "params:cell"}
     shared = base.inputs() - private
     parameters = {name for name in shared if name.startswith("params:")}
-    return sum(
-        (pipeline(base, namespace=cell.namespace, inputs=shared - parameters, parameters=parameters) for cell in cells),
-        start=Pipeline([]),
+    return Pipeline(  # at once: a sum would look at every node again for every cell
+        [pipeline(base, namespace=cell.namespace, inputs=shared - parameters, parameters=parameters) for cell in cells]
     )

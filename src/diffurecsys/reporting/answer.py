@@ -103,7 +103,7 @@ def _diffusion(results: Results, best: str) -> str:
 
 
 def _controls(results: Results, ours: str) -> str:
-    """Say how the model does beside controls: in the study, or without its noised target in a sweep."""
+    """Say how models do beside controls: in the study, or without their noised target in a sweep; `ours` if it can."""
     board = results.leaderboard
     found = [
         f"{ours} vs the control {name}: {text}."
@@ -111,12 +111,13 @@ def _controls(results: Results, ours: str) -> str:
         for text in _pair(results, ours, name)
     ]
     sweeps = results.tables.get(SWEEPS)
-    if sweeps is not None:
-        rows = rows_of(sweeps[(sweeps["metric"] == board.declared) & (sweeps["base"] == ours)])
-        for row in rows:
-            if is_control(row):
-                text = f"Its control without the noised target: {describe(row)}."
-                found.append(f"{text} {contribution(ours, conclude(row))}")
+    rows = [] if sweeps is None else rows_of(sweeps[sweeps["metric"] == board.declared])
+    controls = {row["base"]: row for row in rows if is_control(row) and row["relative_difference"] is not None}
+    base = ours if ours in controls else board.best([name for name in board.names if name in controls])
+    if base is not None:
+        row = controls[base]
+        text = f"The control of {base} without the noised target: {describe(row)}."
+        found.append(f"{text} {contribution(base, conclude(row))}")
     return " ".join(found) or "No control without diffusion was trained beside it."
 
 

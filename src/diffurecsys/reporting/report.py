@@ -212,7 +212,7 @@ def _reading(paper: PaperResults | None) -> list[str]:
         "Numbers are cut off after four decimals, never rounded up. Bold is the highest mean of a column, paper aside.",
         f"Each ranker's weights are those of the epoch with the best validation {DECLARED_METRIC}, so its validation "
         "scores flatter it; compare rankers on test.",
-        "Seconds are of training alone, without validation; labels/s are the targets that training compares in a "
+        "Seconds are of training or counting, without validation; labels/s are the targets that training compares in a "
         "second.",
         "A target that the user had before is not among unseen items: it gets the last rank there.",
     ]

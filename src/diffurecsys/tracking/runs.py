@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from diffurecsys.study import Cell
 
 MODEL_CODE = Path(__file__).with_name("served_model.py")
 METRICS_A_BATCH = 1000  # MLflow's limit
-MODEL_REQUIREMENTS = ["diffurecsys", "torch", "safetensors", "pyarrow"]  # named here: inferring them takes a minute
+PACKAGE = Path(__file__).parents[1]  # models carry the code: the package is on no index
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pyarrow", "safetensors")  # inferring them takes a minute
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,17 @@ def log_fitting(run_id: str, tracked: TrackedCell) -> None:
     for first in range(0, len(metrics), METRICS_A_BATCH):
         client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_BATCH])
     client.log_batch(run_id, tags=[RunTag("device", record["device"]), RunTag("cpu", record["machine"]["cpu"])])
+    weights = load_weights(tracked.weights)
+    if not weights.state:  # imported without weights: there is nothing to serve
+        return
     with mlflow.start_run(run_id=run_id, nested=True):
         mlflow.pyfunc.log_model(
             name=str(record["ranker"]),
             python_model=str(MODEL_CODE),
             artifacts={"weights": str(tracked.weights), "item_vocabulary": str(tracked.item_vocabulary)},
-            pip_requirements=MODEL_REQUIREMENTS,
-            signature=model_signature(load_weights(tracked.weights).config),
+            code_paths=[str(PACKAGE)],
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
+            signature=model_signature(weights.config),
         )
 
 

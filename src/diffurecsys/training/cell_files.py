@@ -58,17 +58,39 @@ def cell_folder(root: Path, cell: Cell) -> Path:
 
 
 def save_cell_files(folder: Path, fitted: FittedCell, ranks: Mapping[str, Ranks], *, weights: bool) -> None:
-    """Write a cell's files; the record comes last, so that a folder with a record is whole."""
+    """Write a cell's files in place of others; a folder with a record is whole, so that goes first and comes last."""
+    for outdated in (RECORD, WEIGHTS):
+        (folder / outdated).unlink(missing_ok=True)
     if weights:
         with atomic_path(folder / WEIGHTS) as temporary:
             torch.save(fitted.weights.state, temporary)
     for part, found in ranks.items():
         arrays = {name: _smallest(getattr(found, name)) for name in PLACES}
         with atomic_path(folder / f"{part}_ranks.npz") as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes names for options
     _write_json(folder / HISTORY, [dataclasses.asdict(record) for record in fitted.history])
     digest = digest_state(fitted.weights.state) if weights else None
     _write_json(folder / RECORD, {**fitted.record, "weights_digest": digest})
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Read what made the cell in a folder; None where there is no finished one.
+
+    Raises:
+        DataError: the record is damaged.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("it is no JSON object")
+    except ValueError as error:  # of JSON and of UTF-8, too
+        raise DataError(
+            f"the finished cell in {folder} cannot be used ({RECORD}: {error}): remove the folder"
+        ) from error
+    return record
 
 
 def load_cell_files(folder: Path, data: StudyData) -> CellFiles:
@@ -81,8 +103,9 @@ def load_cell_files(folder: Path, data: StudyData) -> CellFiles:
     Raises:
         DataError: a file is missing or damaged, or belongs to other data.
     """
+    if (record := read_record(folder)) is None:
+        raise DataError(f"there is no finished cell in {folder}")
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         history = tuple(EpochRecord(**row) for row in json.loads((folder / HISTORY).read_text(encoding="utf-8")))
         if record["data"] != data.fingerprint:
             raise DataError("it was made from other sequences or another split")
@@ -103,7 +126,8 @@ def load_cell_files(folder: Path, data: StudyData) -> CellFiles:
 def differences(record: Mapping[str, Any], cell: Cell, data: StudyData) -> list[str]:
     """Say how what made a cell's files differs from what the cell asks for: `network.width 64, here 128`."""
     now = _leaves("", {**cell.description(), "seed": cell.seed, "data": data.fingerprint})
-    then = _leaves("", {name: record.get(name) for name in ("family", "version", "network", "training", "seed", "data")})
+    made_from = ("family", "version", "parts", "network", "training", "seed", "data")
+    then = _leaves("", {name: record[name] for name in made_from if name in record})
     for part in ("network", "training"):  # options that are newer than the record had their defaults
         for option in dataclasses.fields(getattr(cell.spec, part)):
             if record.get(part) is not None and option.name not in record[part]:

@@ -17,7 +17,7 @@ from diffurecsys.errors import DataError
 from diffurecsys.evaluation.ranks import Ranks, rank_targets
 from diffurecsys.machine import describe_machine
 from diffurecsys.models.base import Ranker, scorer
-from diffurecsys.models.registry import build_ranker
+from diffurecsys.models.registry import build_ranker, find_family
 from diffurecsys.models.weights import RankerWeights
 from diffurecsys.study import Cell
 from diffurecsys.training.device import keep_freed_memory, resolve_device
@@ -79,6 +79,7 @@ def fit_cell(
             data,
             spec.training,
             seed=cell.seed,
+            version=find_family(spec.family).version,
             checkpoint_path=checkpoint_path,
             on_epoch=on_epoch,
             on_step=on_step,
@@ -144,7 +145,7 @@ def rank_cell(
     """
     if weights.data != data.fingerprint:
         raise DataError(
-            "these weights were made from other sequences or another split: items have other numbers there. Train again."
+            "these weights were made from other sequences or another split: items have other numbers. Train again."
         )
     where = resolve_device(device)
     ranker: Ranker = weights.build(where)

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from diffurecsys.models.base import Ranker
 from diffurecsys.training.config import TrainingConfig
 
-OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 def make_optimiser(ranker: Ranker, config: TrainingConfig) -> torch.optim.Optimizer:

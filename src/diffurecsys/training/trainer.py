@@ -42,6 +42,7 @@ def train(
     config: TrainingConfig,
     *,
     seed: int,
+    version: int = 1,
     checkpoint_path: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[StepRecord], None] | None = None,
@@ -53,6 +54,7 @@ def train(
         data: sequences and split, on the host.
         config: how to train.
         seed: every random stream of the run derives from it.
+        version: of the ranker's family: checkpoints of another one are not continued.
         checkpoint_path: where to keep, and look for, a checkpoint of this very run; None keeps none.
         on_epoch: called after every epoch, and once for each epoch that a checkpoint already holds.
         on_step: called after every step.
@@ -69,6 +71,7 @@ def train(
         replace(config, device="auto", checkpoint_every=1),  # where and how often change no number
         ranker.config,
         type(ranker),
+        version,
         seed,
         *ranker.state_dict().values(),
         data.fingerprint,

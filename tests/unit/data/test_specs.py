@@ -8,7 +8,6 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from diffurecsys.data.specs import HOST, Counts, DatasetSpec
-from diffurecsys.parameters import DatasetParameters
 
 ML_100K = {
     "name": "ml-100k",
@@ -36,7 +35,7 @@ def test_the_host_can_be_joined_with_a_path():
 
 
 def test_an_entry_is_read_from_configuration_with_its_counts_typed():
-    spec = TypeAdapter(DatasetParameters).validate_python(ML_100K)
+    spec = TypeAdapter(DatasetSpec).validate_python(ML_100K)
     assert isinstance(spec, DatasetSpec)
     assert spec.raw_counts == (Counts(943, 1682, 100_000),)
     assert spec.core_counts == (Counts(943, 1349, 99_287),)
@@ -45,22 +44,22 @@ def test_an_entry_is_read_from_configuration_with_its_counts_typed():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": " "}, r"dataset\.name must not be empty"),
-        ({"archive": "../ml-100k.zip"}, r"dataset\.archive must be a plain file name .* got '\.\./ml-100k\.zip'"),
-        ({"archive": "MovieLens/ml-100k.zip"}, r"folders belong into dataset\.path"),
-        ({"archive": "C:ml-100k.zip"}, r"dataset\.archive"),
-        ({"archive": "folder\\ml-100k.zip"}, r"dataset\.archive"),
-        ({"archive": ".zip"}, r"dataset\.archive"),
-        ({"archive": ""}, r"dataset\.archive"),
+        ({"name": " "}, r"name must not be empty"),
+        ({"archive": "../ml-100k.zip"}, r"archive must be a plain file name .* got '\.\./ml-100k\.zip'"),
+        ({"archive": "MovieLens/ml-100k.zip"}, r"folders belong into path"),
+        ({"archive": "C:ml-100k.zip"}, r"archive"),
+        ({"archive": "folder\\ml-100k.zip"}, r"archive"),
+        ({"archive": ".zip"}, r"archive"),
+        ({"archive": ""}, r"archive"),
         ({"archive": "ml-100k.tar.gz"}, r"ending in \.zip or \.inter, got 'ml-100k\.tar\.gz'"),
-        ({"path": "/MovieLens/ml-100k.zip"}, r"dataset\.path must be relative to the host"),
+        ({"path": "/MovieLens/ml-100k.zip"}, r"path must be relative to the host"),
         ({"path": "https://elsewhere/ml-100k.zip"}, r"another host is named by download\.mirror"),
-        ({"path": "MovieLens/../../ml-100k.zip"}, r"dataset\.path"),
-        ({"path": "MovieLens/"}, r"dataset\.path"),
-        ({"path": ""}, r"dataset\.path"),
-        ({"core_k": 0}, r"dataset\.core_k must be at least 1, got 0"),
-        ({"sha256": "abc"}, r"dataset\.sha256 must be 64 hexadecimal digits, got 'abc'"),
-        ({"min_rating": float("nan")}, r"dataset\.min_rating must be a finite number, got nan"),
+        ({"path": "MovieLens/../../ml-100k.zip"}, r"path"),
+        ({"path": "MovieLens/"}, r"path"),
+        ({"path": ""}, r"path"),
+        ({"core_k": 0}, r"core_k must be at least 1, got 0"),
+        ({"sha256": "abc"}, r"sha256 must be 64 hexadecimal digits, got 'abc'"),
+        ({"min_rating": float("nan")}, r"min_rating must be a finite number, got nan"),
         ({"raw_counts": [{"users": -1, "items": 1, "interactions": 1}]}, r"count of users must be at least 0, got -1"),
         ({"raw_counts": [{"users": 1, "items": 1}]}, r"interactions"),
         ({"checksum": "abc"}, r"checksum"),
@@ -68,7 +67,7 @@ def test_an_entry_is_read_from_configuration_with_its_counts_typed():
 )
 def test_an_entry_that_cannot_work_is_refused(change, message):
     with pytest.raises(ValidationError, match=message):
-        TypeAdapter(DatasetParameters).validate_python({**ML_100K, **change})
+        TypeAdapter(DatasetSpec).validate_python({**ML_100K, **change})
 
 
 @pytest.mark.parametrize("archive", ["Amazon_Toys_and_Games.zip", "ml-1m.inter", "Yelp 2018 (v1.0).zip"])

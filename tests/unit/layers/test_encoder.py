@@ -96,8 +96,6 @@ def test_a_longer_history_than_there_are_places_is_refused(positions):
 def test_the_bias_by_distance_begins_as_slopes_that_halve_from_head_to_head():
     bias = SelfAttention(8, 2, causal=True, distances=4).distance_bias
     assert bias.tolist() == [[0, -0.5, -1, -1.5], [0, -0.25, -0.5, -0.75]]
-    with pytest.raises(ValueError, match="needs causal attention"):
-        SelfAttention(8, 2, distances=4)
 
 
 def test_every_parameter_learns():

@@ -61,9 +61,9 @@ def test_a_file_of_another_name_is_refused(monkeypatch):
 
 
 def test_an_unknown_family_is_named_with_what_was_perhaps_meant():
-    with pytest.raises(FamilyError, match="no family 'difurec'; did you mean diffurec?"):
+    with pytest.raises(FamilyError, match=r"no family 'difurec'; did you mean diffurec\?"):
         find_family("difurec")
-    with pytest.raises(FamilyError, match="no family 'xyz'; choose from .*diffurec"):
+    with pytest.raises(FamilyError, match=r"no family 'xyz'; choose from .*diffurec"):
         find_family("xyz")
 
 

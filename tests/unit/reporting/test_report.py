@@ -166,13 +166,13 @@ def test_parts_without_numbers_are_left_out_and_named(make_report):
     report = make_report("sample", without=(*WITHOUT_SAMPLES, "sweeps_table"))
     assert titles(report) == ["Leaderboard", "Training", "Significance", "Groups of users"]
     assert report.left_out == (
-        "Inference: no ranker draws samples or walks reverse steps.",
+        "Inference: no ranker that was to be probed draws samples or walks reverse steps.",
         "Sweeps: no parameter was varied (`study.sweeps`).",
-        "Beyond accuracy: no ranker draws samples, whose lists are measured.",
-        "Representations: no model's scores are inner products of vectors that could be mapped.",
+        "Beyond accuracy: no ranker that was to be probed draws samples, whose lists are measured.",
+        "Representations: no ranker that was to be mapped has vectors.",
     )
     for text in (render_html(report), render_markdown(report)):
-        assert "no ranker draws samples or walks reverse steps" in text
+        assert "no ranker that was to be probed draws samples or walks reverse steps" in text
 
 
 def test_what_is_made_can_be_told_before_there_are_numbers(make_results):

@@ -204,7 +204,7 @@ def test_bfloat16_learns_too():
 
 
 def test_an_absent_device_is_a_clear_error():
-    with pytest.raises(ValueError, match="'gpu' is not a device name"):
+    with pytest.raises(ValueError, match="device must be auto, cpu or cuda, got 'gpu'"):
         run(device="gpu")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="sees no CUDA device"):

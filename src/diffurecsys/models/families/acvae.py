@@ -136,7 +136,8 @@ class ACVAE(VectorRanker):
             loss = loss + own + F.softplus(self.ratio(x.detach(), prior, generator)).mean()
             right = self._criticise(x, z, segments)
             wrong = self._criticise(x, z[next_sequence(segments)], segments)
-            return loss + config.contrast * (F.softplus(-right) + F.softplus(wrong)).mean()
+            total: Tensor = loss + config.contrast * (F.softplus(-right) + F.softplus(wrong)).mean()
+        return total
 
     def users(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> Tensor:
         """Represent every history by its decoded latent and a 1 for the biases: float32 `[batch, width + 1]`."""

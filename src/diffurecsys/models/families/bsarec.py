@@ -75,6 +75,8 @@ class BSARecConfig(RankerConfig):
         at_least(self, 0, "alpha")
         if self.alpha > 1:
             raise ValueError(f"alpha must lie in [0, 1], got {self.alpha}")
+        if self.cutoff > self.max_length:
+            raise ValueError(f"cutoff must not exceed max_length ({self.max_length}), got {self.cutoff}")
         one_of(self, get_args(Filter), "filter")
 
     @property

@@ -19,17 +19,8 @@ from torch import Tensor, nn
 from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
-from diffurecsys.diffusion import (
-    SCHEDULES,
-    GaussianDiffusion,
-    TargetScale,
-    make_betas,
-    sample_ddim,
-    sample_ddpm,
-    to_scale,
-)
+from diffurecsys.diffusion import GaussianDiffusion, TargetScale, make_betas, to_scale
 from diffurecsys.diffusion.gaussian import ReverseVariance
-from diffurecsys.diffusion.samplers import Sampler
 from diffurecsys.layers.denoisers import Denoiser
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.encoder import NORM_EPS, POSITION_STD, refuse_longer
@@ -38,12 +29,13 @@ from diffurecsys.layers.segments import Segments
 from diffurecsys.layers.step_embedding import StepEmbedding
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
-from diffurecsys.models.base import Capabilities, Family, Purpose, RankerConfig, VectorRanker
+from diffurecsys.models.base import Capabilities, Family, Purpose, VectorRanker
+from diffurecsys.models.reverse import ReverseConfig, walk_back
 
 
 @dataclass(frozen=True)
-class DiffuRecConfig(RankerConfig):
-    """Size, regularisation and diffusion settings (defaults: the paper's).
+class DiffuRecConfig(ReverseConfig):
+    """Size, regularisation and diffusion settings (defaults: the paper's); λ ~ N(delta, delta), `raw` is the paper's.
 
     Attributes:
         width: embedding and hidden size d.
@@ -58,22 +50,13 @@ class DiffuRecConfig(RankerConfig):
         max_length: longest history that positions are made for; at least `preprocessing.max_length`.
         conditioning: how the noised target enters, `add` (Eq. 15) or `cross`-attention (Eq. 16).
         offset_noise: draw training noise as in Eq. 17.
-        diffusion_steps: T.
-        schedule: name of the noise schedule.
-        target_scale: what is diffused, and predictions on the way back, are embeddings as they stand (`raw`, the
-            paper's) or brought to the size of the noise (`unit`).
-        delta: λ ~ N(delta, delta), the weight of the noised target at every history position; 0 removes it.
         offset: δ_c of the offset noise N(0.1 δ_c, I), Eq. 17.
         offset_per_sample: draw the offset once per example from N(0, (0.1 δ_c)²) instead of keeping it constant.
-        sampler: of the reverse process, `ddpm` (ancestral, the paper's) or `ddim` (deterministic after the first draw).
         reverse_variance: of `ddpm`, `posterior` (β̃, the paper's Eq. 22) or `beta` (the published code).
         negatives: compare each target with this many sampled items, the same for the whole batch, in place of the whole
             catalogue (the paper's loss): for catalogues of hundreds of thousands of items. None is the catalogue.
         negatives_power: they are drawn in proportion to training popularity to this power, and the loss corrects for
             it; 0 draws uniformly.
-        validation_steps: reverse steps walked in validation.
-        evaluation_steps: in the final evaluation; None walks all.
-        serving_steps: for recommendations; None chooses by δ, see `steps_for`.
     """
 
     width: int = 128
@@ -86,19 +69,13 @@ class DiffuRecConfig(RankerConfig):
     max_length: int = 200
     conditioning: Literal["add", "cross"] = "add"
     offset_noise: bool = False
-    diffusion_steps: int = 32
-    schedule: str = "truncated_linear"
     target_scale: TargetScale = "raw"
     delta: float = 0.001
     offset: float = 1.0
     offset_per_sample: bool = False
-    sampler: Sampler = "ddpm"
     reverse_variance: ReverseVariance = "posterior"
     negatives: int | None = None
     negatives_power: float = 0.75
-    validation_steps: int = 1
-    evaluation_steps: int | None = None
-    serving_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -106,23 +83,17 @@ class DiffuRecConfig(RankerConfig):
         Raises:
             ValueError: naming the parameter, its value and what is allowed.
         """
-        at_least(self, 1, "width", "blocks", "heads", "diffusion_steps", "negatives", "max_length")
+        super().__post_init__()
+        at_least(self, 1, "width", "blocks", "heads", "negatives", "max_length")
         if self.width % self.heads or self.width % 2:
             raise ValueError(f"width must be even and a multiple of heads, got width {self.width}, heads {self.heads}")
         within(self, 0, 1, "dropout", "item_dropout")
         positive(self, "embedding_std")
-        at_least(self, 0, "delta", "negatives_power")
+        at_least(self, 0, "negatives_power")
         within(self, float("-inf"), float("inf"), "offset")
         one_of(self, ("none", "absolute", "relative"), "positions")
         one_of(self, ("add", "cross"), "conditioning")
-        one_of(self, get_args(TargetScale), "target_scale")
-        one_of(self, sorted(SCHEDULES), "schedule")
-        one_of(self, ("ddpm", "ddim"), "sampler")
-        one_of(self, ("posterior", "beta"), "reverse_variance")
-        for name in ("validation_steps", "evaluation_steps", "serving_steps"):
-            steps = getattr(self, name)
-            if steps is not None and not 1 <= steps <= self.diffusion_steps:
-                raise ValueError(f"{name} must lie in 1 … diffusion_steps ({self.diffusion_steps}), got {steps}")
+        one_of(self, get_args(ReverseVariance), "reverse_variance")
 
     @property
     def capabilities(self) -> Capabilities:
@@ -132,18 +103,14 @@ class DiffuRecConfig(RankerConfig):
         return Capabilities(vectors=True, samples=noised, steps=steps, from_last_item=noised)
 
     def steps_for(self, purpose: Purpose) -> int | None:
-        """Reverse steps for a purpose.
+        """Reverse steps as configured; for serving, where nothing is, by δ.
 
-        With a small δ the first prediction is the last. For serving, chosen from `docs/results/reverse_steps.json`
+        With a small δ the first prediction is the last. Chosen from `docs/results/reverse_steps.json`
         (Amazon Beauty): up to δ = 0.01 no difference between one step and 32 was found, at δ = 0.1 one step lost 3 % of
         NDCG@10 and for eight steps no loss was found.
         """
-        if purpose == "validation":
-            return self.validation_steps
-        if purpose == "evaluation":
-            return self.evaluation_steps
-        if self.serving_steps is not None:
-            return self.serving_steps
+        if purpose != "serving" or self.serving_steps is not None:
+            return super().steps_for(purpose)
         return 1 if self.delta <= 0.01 else min(8, self.diffusion_steps)
 
 
@@ -232,10 +199,7 @@ class DiffuRec(VectorRanker):
             said = self.denoiser(history, noised, segments, generator, prepared=prepared).float()
             return to_scale(said, self.config.target_scale)
 
-        if self.config.sampler == "ddim":
-            x_0 = sample_ddim(process, denoise, noise())
-        else:
-            x_0 = sample_ddpm(process, denoise, noise(), noise)
+        x_0 = walk_back(self.config.sampler, process, denoise, noise)
         return x_0 if self.config.target_scale == "raw" else said  # the last x̂_0, at the scale that scores are made of
 
     def users_from_last_item(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:

@@ -67,10 +67,11 @@ class Ease(CountRanker):
             DataError: the catalogue is larger than `max_items`.
         """
         if self.n_items > self.config.max_items:
+            needed = 12 * self.n_items**2 / 2**30  # three float32 matrices, while one is inverted
             raise DataError(
-                f"ease works on dense matrices of all pairs of items: {self.n_items} items need about "
-                f"{12 * self.n_items**2 / 2**30:.0f} GiB of memory, and max_items is {self.config.max_items}. Leave ease "
-                "out of this study, filter the catalogue, or raise max_items where there is that much memory and time."
+                f"ease works on dense matrices of all pairs of items: {self.n_items} items need about {needed:.0f} GiB "
+                f"of memory, and max_items is {self.config.max_items}. Leave ease out of study.rankers, filter the "
+                "catalogue, or raise max_items where there is that much memory and time."
             )
         gram = torch.zeros(self.n_items, self.n_items)
         user, item = _items_of_users(data)

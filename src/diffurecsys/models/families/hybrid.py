@@ -23,8 +23,9 @@ from diffurecsys.models.families.sasrec import SASRecConfig
 from diffurecsys.models.families.transitions import TransitionsConfig
 from diffurecsys.models.registry import find_family
 
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
 SHARPNESSES = (0.1, 1.0, 10.0, 100.0, 1000.0)
+CALIBRATION_TOKENS = 1 << 20  # of the histories that the mixture is chosen on, at most
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Hybrid(Ranker):
             "transitions": self.counts.calibrate(data, generator),
         }
         network = scorer(self.network, "evaluation")
-        batches = validation_batches(data, generator, users=self.config.calibration_users)
+        batches = validation_batches(data, generator, users=self.config.calibration_users, tokens=CALIBRATION_TOKENS)
         pairs = [(0.0, 1.0), *((weight, sharpness) for sharpness in SHARPNESSES for weight in WEIGHTS if weight)]
         found: dict[tuple[float, float], list[Tensor]] = {pair: [] for pair in pairs}
         for batch in batches:

@@ -181,7 +181,7 @@ class MFGAN(VectorRanker):
                 verdict = discriminator(history, segments, last, generator)
                 reward += verdict[:, 1].detach().sigmoid() / len(self.discriminators)
                 loss = loss + F.softplus(-verdict[:, 0]).mean() + F.softplus(verdict[:, 1:])[invented].mean()
-                weights = discriminator.verdict.parameters()
+                weights = discriminator.get_submodule("verdict").parameters()
                 loss = loss + DISCRIMINATOR_DECAY / 2 * sum(weight.square().sum() for weight in weights)
         return reward, loss if learn else torch.zeros_like(loss)
 

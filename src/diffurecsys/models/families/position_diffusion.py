@@ -2,18 +2,17 @@
 
 This project's own test of whether diffusion can help a recommender: trained over whole sequences, every asked position
 has a step and noise of its own, and 32 reverse steps cost 32 calls of the head instead of 32 Transformers. With `delta`
-0 the head sees what the encoder says and nothing else: the control with the same parameters and training. Ideas taken
-over: the target's embedding as what is diffused, cross-entropy as the loss (DiffuRec, Li et al., TOIS 2023); targets of
-one scale and x̂_0 as the expected embedding (Dieleman et al., "Continuous diffusion for categorical data", 2022); the
-noised input scaled by what it can say (Karras et al., "Elucidating the Design Space of Diffusion-Based Generative
-Models", NeurIPS 2022).
+0 the head sees what the encoder says and nothing else: the control with the same parameters and training. Taken over:
+diffused target embeddings, cross-entropy (DiffuRec, Li et al., TOIS 2023); one scale of targets, expected embeddings
+(Dieleman et al., "Continuous diffusion for categorical data", 2022); scaled input (Karras et al., "Elucidating the
+Design Space of Diffusion-Based Generative Models", NeurIPS 2022).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +20,7 @@ from torch import Tensor, nn
 from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
-from diffurecsys.diffusion import (
-    SCHEDULES,
-    GaussianDiffusion,
-    Sampler,
-    TargetScale,
-    make_betas,
-    sample_ddim,
-    sample_ddpm,
-    to_scale,
-    with_least_noise,
-)
+from diffurecsys.diffusion import GaussianDiffusion, make_betas, to_scale, with_least_noise
 from diffurecsys.layers.adaptive_head import AdaptiveHead
 from diffurecsys.layers.encoder import Encoder, Positions
 from diffurecsys.layers.initialisation import draw_linear
@@ -40,14 +29,15 @@ from diffurecsys.layers.similarity import Similarity, asked_vectors, offered_vec
 from diffurecsys.layers.step_embedding import StepEmbedding
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
 from diffurecsys.losses.marginal import marginal_cross_entropy
-from diffurecsys.models.base import Capabilities, Family, Purpose, RankerConfig, VectorRanker
+from diffurecsys.models.base import Capabilities, Family, VectorRanker
+from diffurecsys.models.reverse import ReverseConfig, walk_back
 
 Rounding = Literal["none", "expected"]
 
 
 @dataclass(frozen=True)
-class PositionDiffusionConfig(RankerConfig):
-    """Encoder, head and diffusion.
+class PositionDiffusionConfig(ReverseConfig):
+    """Encoder, head and diffusion; the head sees δ · (x_s + d_s), and `delta` 0 is the control.
 
     Attributes:
         width: embedding and hidden size d.
@@ -61,22 +51,13 @@ class PositionDiffusionConfig(RankerConfig):
         embedding_std: standard deviation of the initial item embeddings.
         similarity: scores are inner products (`dot`) or cosines divided by `temperature`.
         temperature: of `cosine`.
-        diffusion_steps: T.
-        schedule: name of the noise schedule.
         least_noise: noise variance that even the first step exceeds, in [0, 1).
-        delta: the head sees δ · (x_s + d_s); 0 is the control.
-        target_scale: what is diffused, and predictions on the way back, are embeddings as they stand (`raw`; with
-            `cosine` their length means nothing else) or brought to the size of the noise (`unit`).
         input_scaled: the head sees √ᾱ_s x_s, the best linear guess of a target of unit size, in place of x_s: where
             there is nothing but noise it sees nothing.
         noise_power: a step is drawn in training in proportion to (1 - ᾱ_s)^power; 0 draws uniformly.
         marginal_samples: M; the loss is -log of the target's mean probability over M draws of noise at one step.
         rounding: x̂_0 on the way back is what the head says (`none`) or the embedding that it expects, the mean over the
             catalogue under its softmax (`expected`; costs a product with the catalogue each step).
-        sampler: of the reverse process, `ddpm` or `ddim`.
-        validation_steps: reverse steps walked in validation.
-        evaluation_steps: in the final evaluation; None walks all.
-        serving_steps: for recommendations; None walks all.
     """
 
     width: int = 64
@@ -90,19 +71,11 @@ class PositionDiffusionConfig(RankerConfig):
     embedding_std: float = 0.02
     similarity: Similarity = "cosine"
     temperature: float = 0.06
-    diffusion_steps: int = 32
-    schedule: str = "truncated_linear"
     least_noise: float = 0.0
-    delta: float = 1.0
-    target_scale: TargetScale = "unit"
     input_scaled: bool = False
     noise_power: float = 0.0
     marginal_samples: int = 1
     rounding: Rounding = "none"
-    sampler: Sampler = "ddpm"
-    validation_steps: int = 1
-    evaluation_steps: int | None = None
-    serving_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -110,35 +83,22 @@ class PositionDiffusionConfig(RankerConfig):
         Raises:
             ValueError: naming the parameter, its value and what is allowed.
         """
-        at_least(self, 1, "width", "blocks", "heads", "inner", "head_blocks", "max_length")
-        at_least(self, 1, "diffusion_steps", "marginal_samples")
+        super().__post_init__()
+        at_least(self, 1, "width", "blocks", "heads", "inner", "head_blocks", "max_length", "marginal_samples")
         if self.width % self.heads or self.width % 2:
             raise ValueError(f"width must be even and a multiple of heads, got width {self.width}, heads {self.heads}")
         within(self, 0, 1, "dropout", "least_noise")
         positive(self, "embedding_std", "temperature")
-        at_least(self, 0, "delta", "noise_power")
+        at_least(self, 0, "noise_power")
         one_of(self, get_args(Positions), "positions")
         one_of(self, get_args(Similarity), "similarity")
-        one_of(self, sorted(SCHEDULES), "schedule")
-        one_of(self, get_args(TargetScale), "target_scale")
         one_of(self, get_args(Rounding), "rounding")
-        one_of(self, get_args(Sampler), "sampler")
-        for name in ("validation_steps", "evaluation_steps", "serving_steps"):
-            steps = getattr(self, name)
-            if steps is not None and not 1 <= steps <= self.diffusion_steps:
-                raise ValueError(f"{name} must lie in 1 … diffusion_steps ({self.diffusion_steps}), got {steps}")
 
     @property
     def capabilities(self) -> Capabilities:
         """Attention is causal, so every position may be asked; without noised target there is nothing to reverse."""
-        noised = self.delta > 0
-        steps = self.diffusion_steps if noised else 0
-        return Capabilities(schemes=("window", "prefix"), vectors=True, samples=noised, steps=steps)
-
-    def steps_for(self, purpose: Purpose) -> int | None:
-        """Reverse steps as configured."""
-        by_purpose = {"validation": self.validation_steps, "evaluation": self.evaluation_steps}
-        return by_purpose.get(purpose, self.serving_steps)
+        steps = self.diffusion_steps if self.delta > 0 else 0
+        return Capabilities(schemes=("window", "prefix"), vectors=True, samples=steps > 0, steps=steps)
 
 
 class PositionDiffusion(VectorRanker):
@@ -187,8 +147,8 @@ class PositionDiffusion(VectorRanker):
             draws = self.config.marginal_samples
             # noises of one step: among several, the least noisy would decide the mean
             step = torch.multinomial(self.step_weight, len(condition), replacement=True, generator=generator)
-            step, x_0 = step.repeat(draws), self._diffused(self.embedding(batch.targets)).repeat(draws, 1)
-            noise = torch.randn(x_0.shape, generator=generator, device=x_0.device)
+            x_0 = to_scale(self.embedding(batch.targets), self.config.target_scale).repeat(draws, 1)
+            step, noise = step.repeat(draws), torch.randn(x_0.shape, generator=generator, device=x_0.device)
             noised = self._noised(self.process.diffuse(x_0, step, noise), step)
             condition, prepared = condition.repeat(draws, 1), [part.repeat(draws, 1) for part in prepared]
         x = self._compared(self.head(condition, noised, prepared, generator))
@@ -217,12 +177,11 @@ class PositionDiffusion(VectorRanker):
             nonlocal said
             noised = self._noised(x_s, torch.full((1,), step, device=x_s.device))
             said = self.head(condition, noised, prepared, generator).float()
-            return self._diffused(said) if self.config.rounding == "none" else self._expected(said)
+            if self.config.rounding == "expected":
+                return self._expected(said)
+            return to_scale(said, self.config.target_scale)
 
-        if self.config.sampler == "ddim":
-            sample_ddim(process, denoise, noise())
-        else:
-            sample_ddpm(process, denoise, noise(), noise)
+        walk_back(self.config.sampler, process, denoise, noise)
         return self._compared(said)
 
     def items(self) -> Tensor:
@@ -231,24 +190,18 @@ class PositionDiffusion(VectorRanker):
 
     def _encode(self, batch: PackedBatch, generator: torch.Generator, *, last_only: bool) -> Tensor:
         x = self.embedding(batch.items) * math.sqrt(self.config.width)
-        encoded: Tensor = self.encoder(x, Segments.of(batch), generator, last_only=last_only)
-        return encoded
+        return cast(Tensor, self.encoder(x, Segments.of(batch), generator, last_only=last_only))
 
     def _noised(self, x_s: Tensor, step: Tensor) -> Tensor:
         """δ · (x_s + d_s), the former as the head is to see it."""
         seen = self.process.signal[step, None] * x_s if self.config.input_scaled else x_s
-        noised: Tensor = self.config.delta * (seen + self.step_embedding(step))
-        return noised
-
-    def _diffused(self, x: Tensor) -> Tensor:
-        """Bring embeddings, or predictions of them, to the scale of the process."""
-        return to_scale(x, self.config.target_scale)
+        return cast(Tensor, self.config.delta * (seen + self.step_embedding(step)))
 
     def _expected(self, said: Tensor) -> Tensor:
         """Return the mean embedding under the softmax of the scores, `[batch, width]`."""
         with torch.autocast(said.device.type, enabled=False):
             weight = (self._compared(said) @ self.items().T).softmax(dim=1)
-            return weight @ self._diffused(self.embedding.weight)
+            return weight @ to_scale(self.embedding.weight, self.config.target_scale)
 
     def _compared(self, x: Tensor) -> Tensor:
         return asked_vectors(x, self.config.similarity, self.config.temperature)

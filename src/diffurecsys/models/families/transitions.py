@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -112,7 +112,7 @@ class Transitions(CountRanker):
         def matrix(counted: TransitionsConfig) -> SparseRows:
             return _matrix(counted, data, blocks)
 
-        @lru_cache(maxsize=None)
+        @cache
         def quality(settings: TransitionsConfig) -> float:
             self._keep(settings, matrix(replace(settings, age_decay=0.0)), data.popularity)
             return mean_ndcg(lambda batch: self.score(batch, generator), batches)
@@ -131,9 +131,7 @@ class Transitions(CountRanker):
         end = torch.repeat_interleave(offsets[1:], offsets.diff(), output_size=n_tokens)
         age = end - 1 - torch.arange(n_tokens, device=end.device)
         weight = self.settings[SETTINGS.index("age_decay")].pow(age)  # 0 to the power of 0 is 1
-        return sum_rows(
-            SparseRows(self.first, self.column, self.value), self.back_off, offsets, batch.items, weight
-        )
+        return sum_rows(SparseRows(self.first, self.column, self.value), self.back_off, offsets, batch.items, weight)
 
     def _keep(self, settings: TransitionsConfig, matrix: SparseRows, popularity: Tensor) -> None:
         smallest = float(matrix.value.min()) if len(matrix.value) else 1.0

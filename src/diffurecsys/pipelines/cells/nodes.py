@@ -19,7 +19,7 @@ from diffurecsys.pipelines.arrays import history_table, ranks_table
 from diffurecsys.pipelines.conventions import checkpoint_file
 from diffurecsys.progress import training_progress
 from diffurecsys.study import Cell
-from diffurecsys.training.cell_files import RECORD, CellFiles, cell_folder, differences, load_cell_files
+from diffurecsys.training.cell_files import CellFiles, cell_folder, differences, load_cell_files, read_record
 from diffurecsys.training.fit import fit_cell, rank_cell
 
 logger = logging.getLogger(__name__)
@@ -86,13 +86,12 @@ def rank_targets_of_cell(
 def _finished(cell: Cell, split: StudyData, imported_cells: Path) -> CellFiles | None:
     """Read the cell from elsewhere, if there is one and it is this very cell."""
     folder = cell_folder(imported_cells, cell)
-    if not (folder / RECORD).is_file():
+    if (record := read_record(folder)) is None:
         return None
-    finished = load_cell_files(folder, split)
-    if others := differences(finished.record, cell, split):
+    if others := differences(record, cell, split):
         logger.warning("The finished cell in %s is not used: it was made with %s", folder, "; ".join(others[:5]))
         return None
-    return finished
+    return load_cell_files(folder, split)
 
 
 def _rank_again(
@@ -109,6 +108,6 @@ def _rank_again(
     apart = np.abs(found.expected() - known.expected()[: len(found.user)]) > split.store.n_items / 100
     if apart.mean() > 1 - ALIKE:
         raise DataError(
-            f"the ranks of the finished cell {cell.namespace} are not those that its weights give: of {len(apart)} users "
-            f"{int(apart.sum())} differ. Remove its folder under imported_cells, or one of the two files."
+            f"the ranks of the finished cell {cell.namespace} are not those that its weights give: of {len(apart)} "
+            f"users {int(apart.sum())} differ. Remove its folder under imported_cells, or one of the two files."
         )

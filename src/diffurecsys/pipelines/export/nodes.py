@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from diffurecsys.data.split import StudyData
 from diffurecsys.remote import describe_cell
 from diffurecsys.study import Study
-from diffurecsys.training.cell_files import RECORD, cell_folder, differences
+from diffurecsys.training.cell_files import cell_folder, differences, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -19,9 +18,8 @@ def list_missing_cells(study: Study, split: StudyData, imported_cells: Path) -> 
     """Return all cells that have no finished files under `imported_cells`, first seeds first."""
     missing = []
     for cell in sorted(study.cells, key=lambda cell: cell.seed):
-        record = cell_folder(imported_cells, cell) / RECORD
-        if record.is_file() and not differences(json.loads(record.read_text(encoding="utf-8")), cell, split):
-            continue
-        missing.append(describe_cell(cell))
+        record = read_record(cell_folder(imported_cells, cell))
+        if record is None or differences(record, cell, split):
+            missing.append(describe_cell(cell))
     logger.info("%d of %d cells are still to be fitted", len(missing), len(study.cells))
     return missing

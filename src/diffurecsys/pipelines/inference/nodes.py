@@ -22,7 +22,7 @@ from diffurecsys.evaluation.inference_summary import (
     sampling_spread,
     summarise_inference,
 )
-from diffurecsys.models.base import Ranker, scorer
+from diffurecsys.models.base import Ranker, Score, scorer
 from diffurecsys.models.weights import RankerWeights
 from diffurecsys.pipelines.boxes import of_cells, safe
 from diffurecsys.pipelines.groups.nodes import divide_users
@@ -230,7 +230,7 @@ def _probe_ensembles(
     )
 
 
-def _score_from_last_item(ranker: Ranker) -> inference.Score:
+def _score_from_last_item(ranker: Ranker) -> Score:
     def score(batch: PackedBatch, generator: torch.Generator) -> Tensor:
         users: Tensor = ranker.users_from_last_item(batch, generator)  # type: ignore[operator]  # asked by capability
         scores: Tensor = users @ ranker.items().float().T  # type: ignore[operator]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from kedro.pipeline import Pipeline, node, pipeline
 
 from diffurecsys.pipelines.boxes import box, of_cells
@@ -19,7 +22,7 @@ from diffurecsys.study import Cell, Study
 SHARED = {"evaluation": "params:evaluation", "probes": "params:probes", "data": "split"}
 OF_CELL = {"cell": "params:cell", "weights": "weights", **SHARED}
 
-PROBES = {
+PROBES: dict[str, tuple[Callable[..., Any], str | list[str]]] = {
     "probe_samples": (probe_samples, ["sampled_ranks", "recommendations"]),
     "probe_from_last_item": (probe_from_last_item, "algorithm_3_ranks"),
     "probe_steps": (probe_steps, ["stepped_ranks", "step_times"]),
@@ -36,9 +39,9 @@ def create_pipeline(study: Study) -> Pipeline:
         "probe_from_last_item": probes.from_last_item,
         "probe_steps": probes.stepping,
     }
-    single = sum((_per_cell(name, cells) for name, cells in asked.items() if cells), start=Pipeline([]))
-    together = sum((_ensembles(cells) for cells in probes.repeated), start=Pipeline([]))
-    return single + together + _summary(probes)
+    single = [_per_cell(name, cells) for name, cells in asked.items() if cells]
+    together = [_ensembles(cells) for cells in probes.repeated]
+    return Pipeline([*single, *together, _summary(probes)])
 
 
 def _per_cell(name: str, cells: tuple[Cell, ...]) -> Pipeline:

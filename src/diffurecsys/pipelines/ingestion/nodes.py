@@ -8,10 +8,10 @@ from typing import Any
 
 import ibis
 
-from diffurecsys.parameters import DownloadParameters
-from diffurecsys.data.recbole_files import read_interactions
 from diffurecsys.data.download import fetch_archive
+from diffurecsys.data.recbole_files import read_interactions
 from diffurecsys.data.specs import DatasetSpec
+from diffurecsys.parameters import DownloadParameters
 
 
 def obtain_archive(dataset: DatasetSpec, download: DownloadParameters, raw_folder: Path) -> dict[str, Any]:

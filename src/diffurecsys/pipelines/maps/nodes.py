@@ -43,12 +43,12 @@ def map_users_and_items(
         batch_size=evaluation.batch_size,
         device=device,
     )
-    users, how = examples.users(data.store).numpy(), {"perplexity": maps.perplexity, "seed": maps.seed}
+    users, perplexity, seed = examples.users(data.store).numpy(), maps.perplexity, maps.seed
     with torch.inference_mode():
         items = ranker.items().float().cpu().numpy()
     return (
-        target_map(targets.numpy(), users, clusters=maps.clusters, **how),
-        item_map(items, data.popularity.numpy(), **how),
+        target_map(targets.numpy(), users, clusters=maps.clusters, perplexity=perplexity, seed=seed),
+        item_map(items, data.popularity.numpy(), perplexity=perplexity, seed=seed),
     )
 
 

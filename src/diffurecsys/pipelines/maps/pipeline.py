@@ -14,7 +14,7 @@ SHARED = {"evaluation": "params:evaluation", "maps": "params:maps", "data": "spl
 
 def create_pipeline(study: Study) -> Pipeline:
     """Map the representations of each such ranker's first seed."""
-    return sum((_map(study, spec) for spec in study.specs if study.maps(spec)), start=Pipeline([]))
+    return Pipeline([_map(study, spec) for spec in study.specs if study.maps(spec)])
 
 
 def _map(study: Study, spec: RankerSpec) -> Pipeline:

@@ -8,11 +8,11 @@ from typing import Any
 
 import ibis
 
-from diffurecsys.parameters import PreprocessingParameters
-from diffurecsys.data.specs import Counts, DatasetSpec
 from diffurecsys.data.kcore import filter_k_core
 from diffurecsys.data.sequences import build_sequences, check_counts, count_interactions
+from diffurecsys.data.specs import Counts, DatasetSpec
 from diffurecsys.data.split import StudyData, leave_one_out
+from diffurecsys.parameters import PreprocessingParameters
 from diffurecsys.pipelines.arrays import read_store
 
 STAGES = {"raw": "before filtering", "core": "after filtering"}

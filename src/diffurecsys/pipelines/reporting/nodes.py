@@ -22,7 +22,8 @@ from diffurecsys.reporting.summary import make_record, render_summary
 from diffurecsys.study import Study
 
 if TYPE_CHECKING:
-    from diffurecsys.parameters import DatasetParameters, EvaluationParameters, SignificanceParameters
+    from diffurecsys.data.specs import DatasetSpec
+    from diffurecsys.parameters import EvaluationParameters, SignificanceParameters
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def report_study(
     evaluation: EvaluationParameters,
     significance: SignificanceParameters,
     experiment: str,
-    dataset: DatasetParameters,
+    dataset: DatasetSpec,
     run: Mapping[str, str],
     counts: dict[str, Any],
     data: StudyData,
@@ -123,7 +124,9 @@ def summarise_experiments(reporting_folder: Path, summary_record: dict[str, Any]
 def close_study(reporting_folder: Path, summary_record: dict[str, Any], _summary: str) -> str:
     """Say at the end of a run what came out and where the report lies."""
     page = reporting_folder / str(_linked(summary_record, reporting_folder)["link"])
-    lines = closing_words(summary_record["answer"], str(page))
+    here = Path.cwd()
+    place = page.relative_to(here) if page.is_relative_to(here) else page
+    lines = closing_words(summary_record["answer"], str(place))
     for line in lines:
         logger.info(line)
     return "\n".join(lines) + "\n"

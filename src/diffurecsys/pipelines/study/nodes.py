@@ -50,7 +50,7 @@ def cell_key(cell: Cell) -> str:
 
 def _row(cell: Cell, record: dict[str, Any]) -> dict[str, Any]:
     varies, training = cell.varies, record["training"] or {}
-    known = ("epochs", "epochs_planned", "best_epoch", "finished_early", "parameters", "seconds", "loss", "device")
+    known = ("epochs", "epochs_planned", "best_epoch", "finished_early", "parameters", "seconds", "loss")
     return {
         "family": record["family"],
         "role": cell.spec.role,
@@ -60,6 +60,7 @@ def _row(cell: Cell, record: dict[str, Any]) -> dict[str, Any]:
         "value": json.dumps(varies.value) if varies else None,
         "scheme": training.get("scheme"),
         **{name: record.get(name) for name in known},
+        "device": record["machine"]["device"],
         "cpu": record["machine"]["cpu"],
         "precision": training.get("precision"),
         "identity": record["identity"],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Pipeline, node, pipeline
+from kedro.pipeline import Pipeline, node
 
+from diffurecsys.pipelines.boxes import box
 from diffurecsys.pipelines.study.nodes import cell_key, collect_study
 from diffurecsys.study import Study
 
@@ -21,10 +22,4 @@ def create_pipeline(study: Study) -> Pipeline:
         outputs=["study_ranks", "study_cells", "study_curves"],
         name="collect_study",
     )
-    return pipeline(
-        [collect],
-        namespace="study",
-        inputs=inputs,
-        parameters={"params:study"},
-        outputs={"study_ranks", "study_cells", "study_curves"},
-    )
+    return box([collect], "study", renamed=inputs)

@@ -29,4 +29,4 @@ def create_pipeline(study: Study) -> Pipeline:
         name="tabulate_sweeps",
         tags=ALWAYS,
     )
-    return box([sweeps], "sweep")
+    return box([sweeps], "sweeps")  # `sweep` holds the cells

@@ -61,5 +61,5 @@ PART = Part(
     "Beyond accuracy",
     write,
     needs=("beyond_accuracy_table", "spread_table"),
-    absent="no ranker draws samples, whose lists are measured",
+    absent="no ranker that was to be probed draws samples, whose lists are measured",
 )

@@ -180,7 +180,7 @@ PART = Part(
     "Inference",
     write,
     needs=("inference_table", "probe_comparisons_table"),
-    absent="no ranker draws samples or walks reverse steps",
+    absent="no ranker that was to be probed draws samples or walks reverse steps",
     figures=(
         Made(
             "steps_figure",

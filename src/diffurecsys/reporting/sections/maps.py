@@ -177,7 +177,7 @@ PART = Part(
     "Representations",
     write,
     needs=("target_map", "item_map"),
-    absent="no model's scores are inner products of vectors that could be mapped",
+    absent="no ranker that was to be mapped has vectors",
     figures=(
         Made("target_maps_figure", lambda results: draw_target_maps(results.maps["target_map"])),
         Made("sample_maps_figure", lambda results: draw_sample_maps(results.maps["sample_map"]), ("sample_map",)),

@@ -65,8 +65,8 @@ def comparison_table(comparisons: pd.DataFrame) -> Table:
         columns,
         caption="Users are paired within a seed. t-test, interval (percentile bootstrap) and randomisation test count "
         "users and training seeds; the one of users alone asks about these trained models only. d: mean over standard "
-        f"deviation of the users' differences. Holm's correction of the t-test is over {family} tests: all tested pairs "
-        "and metrics, of which the file holds the rest. With n seeds a model the randomisation test hardly goes below "
+        f"deviation of the users' differences. Holm's correction of the t-test is over {family} tests: all pairs and "
+        "metrics, of which the file holds the rest. With n seeds a model the randomisation test hardly goes below "
         "1 / C(2n, n), against a ranker that does not train below 1 / 2^n.",
     )
 

@@ -31,14 +31,14 @@ def write(results: Results) -> Text:
 
 
 def configurations(results: Results) -> pd.DataFrame:
-    """Return one row a ranker, the sweeps' last: what it is, how it was trained, what that took.
+    """Return one row a ranker, in the leaderboard's order, the sweeps' last: what it is, how it was trained.
 
     Numbers of cells are means over seeds, but epochs: the fewest and the most.
     """
-    speed = results.curves.groupby(MODEL)["labels_per_second"].mean()
+    speed = _speed(results.curves)
     rows = []
-    for name, cells in results.cells.groupby(MODEL, sort=False):
-        spec = results.study.spec(str(name))
+    for name in dict.fromkeys((*results.leaderboard.names, *results.cells[MODEL])):
+        spec, cells = results.study.spec(name), results.cells[results.cells[MODEL] == name]
         means = cells[["parameters", "seconds", "loss"]].astype("float64").mean()
         rows.append(
             {
@@ -81,7 +81,7 @@ def configurations_table(table: pd.DataFrame) -> Table:
         "parameters": ("parameters", count),
         "seconds": ("seconds", seconds_text),
         "labels_per_second": ("labels/s", count),
-        "loss": ("final loss", number),
+        "loss": ("its value", number),
         "hardware": ("trained on", str),
     }
     return make_table(
@@ -90,7 +90,8 @@ def configurations_table(table: pd.DataFrame) -> Table:
         rows,
         columns,
         caption="Epochs run of those planned, and the epoch that the weights are of: fewest to most over seeds. "
-        "Seconds and loss of training are means over seeds; losses of different kinds cannot be compared.",
+        "Seconds (of training without validation, or of counting) and the loss's value there are means over seeds; "
+        "values of different losses cannot be compared.",
     )
 
 
@@ -140,8 +141,14 @@ def curves_caption(histories: Histories) -> str:
 
 def histories_of(results: Results) -> dict[tuple[str, int], pd.DataFrame]:
     """Return every training's epochs but the sweeps'."""
-    parts = results.curves.groupby([MODEL, SEED], sort=False)
-    return {(str(model), int(seed)): part for (model, seed), part in parts if model in results.leaderboard.names}
+    curves = results.curves[results.curves[MODEL].isin(results.leaderboard.names)]
+    cells = dict.fromkeys(zip(curves[MODEL], curves[SEED].astype(int), strict=True))
+    return {(model, seed): curves[(curves[MODEL] == model) & (curves[SEED] == seed)] for model, seed in cells}
+
+
+def _speed(curves: pd.DataFrame) -> dict[Any, float]:
+    """Mean labels a second by ranker; none where nothing was trained."""
+    return dict(curves.groupby(MODEL)["labels_per_second"].mean()) if len(curves) else {}
 
 
 def _span(values: pd.Series[Any]) -> str:
