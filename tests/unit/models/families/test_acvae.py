@@ -49,17 +49,18 @@ def test_the_critic_moves_latents_as_much_as_its_weight_says():
     torch.testing.assert_close(twice - none, 2 * (some - none), atol=1e-6, rtol=1e-3)
 
 
+@torch.inference_mode()
 def test_noise_at_scoring_is_an_option_and_averages_out():
     batch = pack_histories(HISTORIES)
-    still, noisy, mean = (make(scoring_draws=draws).eval() for draws in (0, 1, 4000))
+    still, noisy, mean = (make(scoring_draws=draws).eval() for draws in (0, 1, 400))
     assert [m.config.capabilities.samples for m in (still, noisy, mean)] == [False, True, True]
     assert torch.equal(still.score(batch, generator(1)), still.score(batch, generator(2)))
     assert not torch.equal(noisy.score(batch, generator(1)), noisy.score(batch, generator(2)))
     assert torch.equal(noisy.score(batch, generator(1)), noisy.score(batch, generator(1)))
     one, other = (noisy.users(batch, generator(seed)) for seed in (1, 2))
-    spread = float((one - other).abs().max())
+    spread = float((one - other).square().mean())
     one, other = (mean.users(batch, generator(seed)) for seed in (1, 2))
-    assert float((one - other).abs().max()) < spread / 10  # the root of 4000 is 63
+    assert float((one - other).square().mean()) < spread / 100  # of 400 draws, a 400th is left
 
 
 def test_no_position_sees_a_later_one():

@@ -60,12 +60,12 @@ def test_many_candidates_are_judged_like_whole_sequences_in_a_bidirectional_bloc
     histories = [[1], [2, 3], [4, 5], [4, 6, 7], [1, 2, 3, 4, 5, 6]]
     batch = pack_histories(histories)
     candidates = torch.arange(15).view(5, 3)
-    found = discriminator(batch.items, Segments.of(batch), candidates, generator())
+    found = discriminator(batch.items, Segments.of(batch), candidates, generator()).detach()
     for row, history in enumerate(histories):
         for column in range(3):
             sequence = pack_histories([[*history, int(candidates[row, column])]])
             x = whole(discriminator.embedding(sequence.items), Segments.of(sequence), None, last_only=True)
-            expected = float(discriminator.verdict(x))
+            expected = float(discriminator.verdict(x).detach())
             assert float(found[row, column]) == pytest.approx(expected, rel=1e-5, abs=1e-6)
     changed = batch.items.clone()
     changed[-6] = 9  # the first of the longest
