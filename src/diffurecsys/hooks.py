@@ -133,7 +133,5 @@ def outdated_outputs(pipeline: Pipeline, catalog: DataCatalog, changed: set[str]
 def describe_command(arguments: list[str]) -> str:
     """Return the command line as a user would repeat it."""
     program, *rest = arguments
-    name = Path(program).name
-    if name == "__main__.py":
-        name = Path(program).parent.name
+    name = "kedro" if "kedro" in program else Path(program).name  # Kedro calls itself `python -m kedro` at times
     return shlex.join([name, *rest])

@@ -30,8 +30,7 @@ def test_viz_shows_all_stages_without_a_warning(project):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    serve = f"from kedro_viz.server import run_server; run_server(port={port}, project_path='.')"
-    server = project.python("-c", f"if __name__ == '__main__': {serve}")
+    server = project.command("viz", "run", "--no-browser", "--port", str(port))
     try:
         shown = json.loads(_get(f"http://127.0.0.1:{port}/api/main", server))
     finally:
