@@ -187,3 +187,9 @@ def test_no_two_tables_share_a_place(shared_project):
 def test_every_table_has_a_layer(shared_project):
     catalog = shared_project.catalog()
     assert all(catalog.get(name).metadata["kedro-viz"]["layer"] for name in _pipeline_datasets())
+
+
+def test_a_cells_parameter_is_no_table(shared_project):
+    """Kedro-Viz would give it the layer of one, and then draw no layers at all."""
+    resolver = shared_project.catalog().config_resolver
+    assert resolver.match_dataset_pattern("params:diffurec.seed_0.cell") is None
