@@ -200,7 +200,7 @@ def test_the_report_says_how_it_came_about(study):
     assert re.search(r"\n- Code: (unknown|[0-9a-f]{40}(-dirty)?)\n", page)
     configurations = _table(study, "configurations")
     own = configurations[~configurations["swept"]]
-    assert list(own["model"]) == [*BASELINES, *MODELS]
+    assert list(own["model"]) == [*MODELS, *BASELINES]
 
 
 def test_the_notebook_runs_on_the_study(study):
