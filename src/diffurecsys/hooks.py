@@ -20,9 +20,10 @@ from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
 from diffurecsys.machine import git_revision
-from diffurecsys.parameters import Parameters, check_dataset_name
+from diffurecsys.parameters import ParameterError, Parameters, check_dataset_name
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
+from diffurecsys.training.device import resolve_device
 
 ALL_THREADS = torch.get_num_threads()
 MADE_FROM = ".made_from"  # folder with digests, beside the cells
@@ -63,6 +64,8 @@ class StudyHooks:
 
         Kedro looks at each output's existence alone and would leave a leaderboard that lacks a retrained model.
         """
+        if any(name.startswith("params:") and name.endswith(".cell") for name in pipeline.inputs()):
+            check_devices(self._parameters)
         self._provenance = Provenance(catalog.load("cells_folder") / MADE_FROM)
         self._digests: dict[str, dict[str, str]] = {}  # by the archive's
         if not run_params["only_missing_outputs"]:
@@ -128,6 +131,23 @@ def outdated_outputs(pipeline: Pipeline, catalog: DataCatalog, changed: set[str]
         if missing or ALWAYS in node.tags or outdated.intersection(node.inputs):
             outdated.update(node.outputs)
     return outdated
+
+
+def check_devices(parameters: Parameters) -> None:
+    """Look for every device that the study asks for before anything runs, not when its turn comes.
+
+    Raises:
+        ParameterError: one is not here; which parameter asks for it.
+    """
+    asked = {"evaluation.device": parameters.evaluation.device}
+    for cell in parameters.study.cells:
+        if cell.spec.trains:
+            asked[f"models.{cell.spec.name}.training.device"] = cell.spec.training.device
+    for name, device in asked.items():
+        try:
+            resolve_device(device)
+        except ValueError as error:
+            raise ParameterError(f"{name}: {error}") from error
 
 
 def describe_command(arguments: list[str]) -> str:

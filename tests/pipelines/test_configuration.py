@@ -104,7 +104,7 @@ def test_without_an_experiment_the_sample_runs(shared_project):
         ),
         (
             {"models": {"sasrec": {"training": {"learning_rate": float("nan")}}}},
-            r"models\.sasrec\.training\.learning_rate must be positive, got nan",
+            r"models\.sasrec\.training\.learning_rate must be a finite number, got nan",
         ),
         (
             {"study": {"rankers": ["difurec", "sasrec"]}},

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 from filelock import FileLock, Timeout
 
 from diffurecsys.data.archives import zip_damage
-from diffurecsys.data.specs import HOST, SAMPLE, DatasetSpec
+from diffurecsys.data.specs import HOST, SAMPLE, DatasetSpec, check_mirror
 from diffurecsys.data.transfer import PartialFile, TransferError, transfer
 from diffurecsys.errors import UserError
 from diffurecsys.files import atomic_path
@@ -188,11 +188,10 @@ def _read_record(record: Path) -> str:
 
 def _address(path: str, mirror: str | None) -> str:
     host = mirror or os.environ.get(MIRROR_VARIABLE) or HOST
-    parts = urlsplit(host)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(
-            f"download.mirror (or {MIRROR_VARIABLE}) must be an address like https://host/folder, got {host!r}"
-        )
+    try:
+        check_mirror(host)
+    except ValueError as error:
+        raise ValueError(f"download.mirror (or {MIRROR_VARIABLE}){str(error).removeprefix('mirror')}") from None
     return f"{host.rstrip('/')}/{quote(path)}"
 
 
