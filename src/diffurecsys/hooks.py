@@ -20,10 +20,18 @@ from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
 from diffurecsys.machine import git_revision
-from diffurecsys.parameters import ParameterError, Parameters, check_dataset_name
+from diffurecsys.parameters import Parameters, check_dataset_name
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
-from diffurecsys.training.device import resolve_device
+from diffurecsys.run_lock import ExperimentLock
+from diffurecsys.start import (
+    check_clock,
+    check_devices,
+    check_experiment_is_its_own,
+    expire_damaged,
+    sweep_checkpoints,
+    sweep_leftovers,
+)
 
 ALL_THREADS = torch.get_num_threads()
 MADE_FROM = ".made_from"  # folder with digests, beside the cells
@@ -35,19 +43,24 @@ class StudyHooks:
 
     _parameters: Parameters
     _catalog: DataCatalog
+    _lock: ExperimentLock | None = None
 
     @hook_impl(tryfirst=True)  # nothing else, like a tracking store, is set up from parameters that are wrong
     def after_context_created(self, context: StudyContext) -> None:
         """Check all parameters and rebuild the pipelines for this run's grid."""
-        check_dataset_name(context.config_loader["globals"])
+        self._shared = context.config_loader["globals"]
+        check_dataset_name(self._shared)
         self._parameters = parameters = context.checked
+        check_experiment_is_its_own(
+            Path(context.config_loader.conf_source), parameters.experiment, str(self._shared["dataset"])
+        )
         self._project_path = context.project_path
         torch.set_num_threads(parameters.threads or ALL_THREADS)
         pipeline_registry.set_study(parameters.study)
         project.pipelines.configure(pipeline_registry.__name__)
 
     @hook_impl
-    def after_catalog_created(self, catalog: DataCatalog) -> None:
+    def after_catalog_created(self, catalog: DataCatalog, save_version: str) -> None:
         """Tell each cell's nodes which cell they work for, and the report how it came about."""
         for cell in pipeline_registry.current_study().cells:
             catalog[f"params:{cell.namespace}.cell"] = cell
@@ -56,21 +69,24 @@ class StudyHooks:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "revision": git_revision(self._project_path),
         }
-        self._catalog = catalog
+        self._catalog, self._save_version = catalog, save_version
 
-    @hook_impl
+    @hook_impl(tryfirst=True)  # a run that may not begin opens no run in MLflow either
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Have `--only-missing-outputs` also run what was made from other parameters or data, and what depends on it.
+        """Begin alone and tidy; have `--only-missing-outputs` run what is missing, damaged or out of date.
 
         Kedro looks at each output's existence alone and would leave a leaderboard that lacks a retrained model.
         """
         if any(name.startswith("params:") and name.endswith(".cell") for name in pipeline.inputs()):
             check_devices(self._parameters)
+        self._begin_alone(catalog.load("cells_folder"))
+        check_clock(catalog, pipeline.all_outputs(), self._save_version)
+        sweep_leftovers(self._project_path, self._shared, self._parameters.experiment)
         self._provenance = Provenance(catalog.load("cells_folder") / MADE_FROM)
         self._digests: dict[str, dict[str, str]] = {}  # by the archive's
         if not run_params["only_missing_outputs"]:
             return
-        changed = self._changed(pipeline)
+        changed = self._changed(pipeline) | expire_damaged(catalog, pipeline.all_outputs())
         for name in sorted(changed):
             if catalog.exists(name):
                 logger.info("%s was made from other parameters or data: it is made again", name)
@@ -78,6 +94,23 @@ class StudyHooks:
             dataset = catalog.get(name)
             if isinstance(dataset, AtomicSave):
                 dataset.expire()
+        sweep_checkpoints(catalog, self._parameters.study.cells, catalog.load("cells_folder"))
+
+    def _begin_alone(self, folder: Path) -> None:
+        self._release()  # of a run of this process that ended before its first node
+        lock = ExperimentLock(folder, self._parameters.experiment)
+        lock.acquire()
+        self._lock = lock
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Let the next run begin."""
+        self._release()
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
@@ -90,6 +123,7 @@ class StudyHooks:
         """Record what made all outputs: runners with several processes report no single node."""
         digests = self._expected()
         self._provenance.record((name, digests[name]) for name in pipeline.all_outputs() if name in digests)
+        self._release()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
@@ -131,23 +165,6 @@ def outdated_outputs(pipeline: Pipeline, catalog: DataCatalog, changed: set[str]
         if missing or ALWAYS in node.tags or outdated.intersection(node.inputs):
             outdated.update(node.outputs)
     return outdated
-
-
-def check_devices(parameters: Parameters) -> None:
-    """Look for every device that the study asks for before anything runs, not when its turn comes.
-
-    Raises:
-        ParameterError: one is not here; which parameter asks for it.
-    """
-    asked = {"evaluation.device": parameters.evaluation.device}
-    for cell in parameters.study.cells:
-        if cell.spec.trains:
-            asked[f"models.{cell.spec.name}.training.device"] = cell.spec.training.device
-    for name, device in asked.items():
-        try:
-            resolve_device(device)
-        except ValueError as error:
-            raise ParameterError(f"{name}: {error}") from error
 
 
 def describe_command(arguments: list[str]) -> str:

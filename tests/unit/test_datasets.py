@@ -13,7 +13,9 @@ from kedro.io import DatasetError, Version
 from matplotlib.figure import Figure
 from plotly import graph_objects as go
 
+from diffurecsys import datasets
 from diffurecsys.datasets import (
+    DamagedFileError,
     IbisFileDataset,
     JSONDataset,
     MatplotlibDataset,
@@ -51,7 +53,7 @@ def case(request):
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
 @pytest.mark.parametrize("version", [None, Version(None, "2026-01-01T00.00.00.000Z")])
@@ -97,6 +99,55 @@ def test_a_versioned_save_that_fails_half_way_leaves_no_version(tmp_path):
 
     assert not dataset.exists()
     assert _files(tmp_path) == []
+
+
+@pytest.mark.parametrize("version", [None, Version(None, "v1")])
+@pytest.mark.parametrize("harm", ["flip", "cut", "zero"])
+def test_what_is_no_longer_as_it_was_written_is_not_read(case, harm, version, tmp_path):
+    suffix, dataset_class, make = case
+    dataset = dataset_class(filepath=f"{tmp_path}/data.{suffix}", version=version)
+    dataset.save(make())
+    assert not dataset.damaged
+    (path,) = (path for path in tmp_path.rglob(f"data.{suffix}") if path.is_file())
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    if harm == "flip":
+        content[middle] ^= 1
+    elif harm == "cut":
+        del content[middle:]
+    else:
+        content[middle:] = bytes(len(content) - middle)
+    path.write_bytes(content)
+
+    assert dataset.damaged
+    with pytest.raises(DamagedFileError, match=r"is damaged.*--only-missing-outputs"):
+        dataset.load()
+    if version is None:
+        dataset.save(make())
+        assert not dataset.damaged
+
+
+def test_a_kill_between_a_file_and_its_seal_leaves_a_file_that_is_read(tmp_path, monkeypatch):
+    dataset = JSONDataset(filepath=f"{tmp_path}/data.json")
+    dataset.save({"old": 1})
+
+    def killed(path, digest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "seal", killed)
+    with pytest.raises(KeyboardInterrupt):
+        dataset.save({"new": 2})
+    assert dataset.load() == {"new": 2}
+
+
+@pytest.mark.parametrize("folder", ["[a]b*", "100%20", "wh?t", "c#", "é'"])
+def test_versions_are_found_in_folders_of_any_name(folder, tmp_path):
+    for version in ("v1", "v2"):
+        JSONDataset(filepath=f"{tmp_path}/{folder}/data.json", version=Version(None, version)).save({"made": version})
+    newest = JSONDataset(filepath=f"{tmp_path}/{folder}/data.json", version=Version(None, "v3"))
+    assert newest.exists()
+    assert newest.newest_version == "v2"
+    assert newest.load() == {"made": "v2"}
 
 
 def test_weights_come_back_bit_for_bit(tmp_path):

@@ -8,12 +8,12 @@ import re
 
 import pytest
 
-from diffurecsys.hooks import check_devices
 from diffurecsys.models.registry import families
 from diffurecsys.parameters import ParameterError, validate_parameters
 from diffurecsys.parameters.errors import typed
 from diffurecsys.parameters.limits import most_of
 from diffurecsys.parameters.sections import SECTIONS
+from diffurecsys.start import check_devices
 from diffurecsys.training import TrainingConfig
 
 KINDS = {

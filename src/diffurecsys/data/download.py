@@ -1,7 +1,8 @@
 """Obtaining archives: what lies in the raw folder is used; the rest is fetched and placed there whole or not at all.
 
 The checksum of an archive is recorded beside it (`<archive>.sha256`, in the format of the sha256sum command) at first
-use and compared at every later one. What has arrived of a broken download (`<archive>.part`) is continued.
+use and compared at every later one: of an archive with an address another content is an error, of one placed by hand a
+warning. What has arrived of a broken download (`<archive>.part`) is continued.
 """
 
 from __future__ import annotations
@@ -139,6 +140,12 @@ def _accept(spec: DatasetSpec, candidate: Path, archive: Path, source: str) -> A
     if spec.sha256 is not None and digest != spec.sha256.lower():
         entry = f"the registry's entry of dataset {spec.name}"
         raise _mismatch(archive, source, digest, spec.sha256.lower(), entry, "correct the entry")
+    if recorded is not None and digest != recorded and spec.path is None and candidate == archive:
+        logger.warning(
+            "%s is not the file that was used before (its sha256 was %s, is %s): the new content is used from now on",
+            *(archive, recorded, digest),
+        )
+        recorded = None  # a file placed by hand is its owner's to correct
     if recorded is not None and digest != recorded:
         raise _mismatch(archive, source, digest, recorded, f"{record}, from its first use,", "remove that file")
     if recorded is None:

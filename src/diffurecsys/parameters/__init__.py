@@ -14,6 +14,7 @@ from diffurecsys.parameters.sections import (
     SignificanceParameters,
     StudyParameters,
     SweepParameters,
+    TrackingParameters,
 )
 from diffurecsys.parameters.validation import check_dataset_name, validate_parameters
 
@@ -30,6 +31,7 @@ __all__ = [
     "SignificanceParameters",
     "StudyParameters",
     "SweepParameters",
+    "TrackingParameters",
     "check_dataset_name",
     "flatten",
     "leaves",

@@ -30,16 +30,18 @@ class ParameterError(UserError, ValueError):
 def typed(kind: type[T], raw: Any, path: str, problems: list[str]) -> T | None:  # noqa: ANN401
     """Make a `kind` of plain values; None where that cannot be, and `problems` says why."""
     try:
-        return _adapter(kind).validate_python({} if raw is None else _prepared(kind, raw, path))
+        found: T = _adapter(kind).validate_python({} if raw is None else _prepared(kind, raw, path))
     except ValidationError as error:
         problems += [_explain(detail, path, kind) for detail in error.errors()]
     except _RefusedError as error:
         problems += error.problems
+    else:
+        return found
     return None
 
 
 @lru_cache(maxsize=256)
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - a type
     return TypeAdapter(kind)
 
 

@@ -191,6 +191,18 @@ class MapParameters(Section):
 
 
 @dataclass(frozen=True)
+class TrackingParameters(Section):
+    """What a tracking store means to a run.
+
+    Attributes:
+        on_failure: where the store cannot be used, `warn` goes on without it, and a later run tracks what this one
+            finishes; `error` stops.
+    """
+
+    on_failure: Literal["warn", "error"] = "warn"
+
+
+@dataclass(frozen=True)
 class RankerParameters(Section):
     """One entry of `models`.
 
@@ -255,6 +267,7 @@ class Parameters:
     groups: GroupParameters
     probes: ProbeParameters
     maps: MapParameters
+    tracking: TrackingParameters = field(default_factory=TrackingParameters)
     threads: int | None = None
 
     @property
@@ -273,5 +286,6 @@ SECTIONS: dict[str, type[Any]] = {
     "groups": GroupParameters,
     "probes": ProbeParameters,
     "maps": MapParameters,
+    "tracking": TrackingParameters,
 }
 OTHERS = ("experiment", "threads", "models")
