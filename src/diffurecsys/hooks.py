@@ -1,11 +1,8 @@
-"""Kedro hooks that make a study of the configuration: its grid, its resumption, its clean-up."""
+"""Kedro hooks around a study's runs: threads, resumption, clean-up."""
 
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,9 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
-from diffurecsys.machine import git_revision
-from diffurecsys.parameters import Parameters, check_dataset_name
+from diffurecsys.parameters import Parameters
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
 from diffurecsys.run_lock import ExperimentLock
@@ -39,36 +34,25 @@ logger = logging.getLogger(__name__)
 
 
 class StudyHooks:
-    """Carries the configured grid into pipelines and catalog, and keeps resumed studies consistent."""
+    """Keeps resumed studies consistent."""
 
     _parameters: Parameters
     _catalog: DataCatalog
     _lock: ExperimentLock | None = None
 
-    @hook_impl(tryfirst=True)  # nothing else, like a tracking store, is set up from parameters that are wrong
+    @hook_impl
     def after_context_created(self, context: StudyContext) -> None:
-        """Check all parameters and rebuild the pipelines for this run's grid."""
+        """Take the run's threads; refuse an experiment that another folder of conf/ has for another dataset."""
+        self._parameters, self._project_path = context.checked, context.project_path
         self._shared = context.config_loader["globals"]
-        check_dataset_name(self._shared)
-        self._parameters = parameters = context.checked
         check_experiment_is_its_own(
-            Path(context.config_loader.conf_source), parameters.experiment, str(self._shared["dataset"])
+            Path(context.config_loader.conf_source), self._parameters.experiment, str(self._shared["dataset"])
         )
-        self._project_path = context.project_path
-        torch.set_num_threads(parameters.threads or ALL_THREADS)
-        pipeline_registry.set_study(parameters.study)
-        project.pipelines.configure(pipeline_registry.__name__)
+        torch.set_num_threads(self._parameters.threads or ALL_THREADS)
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog, save_version: str) -> None:
-        """Tell each cell's nodes which cell they work for, and the report how it came about."""
-        for cell in pipeline_registry.current_study().cells:
-            catalog[f"params:{cell.namespace}.cell"] = cell
-        catalog["params:run"] = {
-            "command": describe_command(sys.argv),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "revision": git_revision(self._project_path),
-        }
+        """Remember where datasets are found, and which version this run writes."""
         self._catalog, self._save_version = catalog, save_version
 
     @hook_impl(tryfirst=True)  # a run that may not begin opens no run in MLflow either
@@ -165,10 +149,3 @@ def outdated_outputs(pipeline: Pipeline, catalog: DataCatalog, changed: set[str]
         if missing or ALWAYS in node.tags or outdated.intersection(node.inputs):
             outdated.update(node.outputs)
     return outdated
-
-
-def describe_command(arguments: list[str]) -> str:
-    """Return the command line as a user would repeat it."""
-    program, *rest = arguments
-    name = "kedro" if "kedro" in program else Path(program).name  # Kedro calls itself `python -m kedro` at times
-    return shlex.join([name, *rest])
