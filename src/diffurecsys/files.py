@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from diffurecsys.errors import UnwritableError
+
 TEMPORARY = ".tmp"
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
@@ -18,7 +23,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     If the block raises, the temporary file is removed and whatever stood at `path` stays. The folder is flushed, too:
     after a power loss the name leads to the old or to the new content.
+
+    Raises:
+        UnwritableError: the disk is full, or may not be written; what to do.
     """
+    try:
+        with _temporary_beside(path) as temporary:
+            yield temporary
+    except Exception as error:  # DuckDB, SQLite and pyarrow have their own for a full disk
+        if (reason := _unwritable(error)) and not isinstance(error, UnwritableError):
+            raise UnwritableError(
+                f"{path} cannot be written ({reason}): make room there, or name another place for the results in "
+                "globals.yml, then run again with --only-missing-outputs. Nothing that was finished is lost"
+            ) from error
+        raise
+
+
+def _unwritable(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        return os.strerror(error.errno)
+    found = re.search("no space left on device|disk is full|read-only file system", str(error), re.IGNORECASE)
+    return found.group() if found else ""
+
+
+@contextmanager
+def _temporary_beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     os.close(handle)

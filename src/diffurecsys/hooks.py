@@ -91,7 +91,7 @@ class StudyHooks:
             self._lock.release()
             self._lock = None
 
-    @hook_impl
+    @hook_impl(trylast=True)  # tracking is not over before
     def on_pipeline_error(self) -> None:
         """Let the next run begin."""
         self._release()
@@ -102,7 +102,7 @@ class StudyHooks:
         digests = self._expected()
         self._provenance.record((name, digests[name]) for name in node.outputs if name in digests)
 
-    @hook_impl
+    @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Record what made all outputs: runners with several processes report no single node."""
         digests = self._expected()

@@ -30,7 +30,6 @@ class ExperimentLock:
 
     def __init__(self, folder: Path, experiment: str) -> None:
         self._folder, self._experiment = folder, experiment
-        folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / LOCK)
 
     def acquire(self) -> None:
@@ -38,7 +37,11 @@ class ExperimentLock:
 
         Raises:
             BusyError: another process has it; which, and what to do.
+            UnwritableError: nothing can be written there.
         """
+        with atomic_path(self._folder / f"{LOCK}.try") as temporary:  # says why, where nothing can be written
+            temporary.touch()
+        (self._folder / f"{LOCK}.try").unlink(missing_ok=True)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

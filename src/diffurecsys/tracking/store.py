@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from filelock import FileLock
 
 from diffurecsys.errors import UserError
+from diffurecsys.files import flush_folder
 
 SQLITE = "sqlite:///"
 SETTING = "server.mlflow_tracking_uri in mlflow.yml"
@@ -38,8 +39,12 @@ def absolute_uri(uri: str, project: Path) -> str:
     path = uri.removeprefix(SQLITE)
     if Path(path).is_absolute():
         return uri
-    file = (project / path).as_posix()
-    return SQLITE + (quote(file, safe="/:") if set("?%") & set(file) else file)
+    return _uri_of(project / path)
+
+
+def _uri_of(file: Path) -> str:
+    path = file.as_posix()
+    return SQLITE + (quote(path, safe="/:") if set("?%") & set(path) else path)
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -57,6 +62,8 @@ def alone_in(uri: str) -> Iterator[None]:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_name(f".{file.name}.lock"), timeout=120):
+        if not file.exists():
+            _make(file)
         yield
     _remove_misread_folders(uri, file)
 
@@ -107,6 +114,21 @@ def _check_file(file: Path) -> None:
         raise _damaged(file, error) from error
     if found != "ok":
         raise _damaged(file, found)
+
+
+def _make(file: Path) -> None:
+    """Make the tables beside the file's place and move them there: a kill leaves no half of them."""
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine  # a second, for first runs alone
+
+    half = file.with_name(f".{file.name}.new")
+    half.unlink(missing_ok=True)
+    engine = create_sqlalchemy_engine(_uri_of(half))
+    try:
+        _initialize_tables(engine)
+    finally:
+        engine.dispose()
+    half.replace(file)
+    flush_folder(file.parent)
 
 
 def _damaged(file: Path, reason: object) -> StoreError:
