@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -94,7 +95,14 @@ class AtomicSave:
 
 
 class IbisFileDataset(AtomicSave, ibis.FileDataset):
-    """`ibis.FileDataset`, saved atomically."""
+    """`ibis.FileDataset`, saved atomically, with a connection a thread: DuckDB's take one query at a time."""
+
+    @property
+    def _connection(self) -> Any:  # noqa: ANN401 - any Ibis backend
+        key = (threading.get_ident(), repr(sorted(self._connection_config.items())))
+        if key not in self._connections:
+            self._connections[key] = self._connect()
+        return self._connections[key]
 
     @classmethod
     def close_connections(cls) -> None:

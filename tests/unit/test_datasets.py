@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ibis
@@ -138,6 +139,20 @@ def test_a_kill_between_a_file_and_its_seal_leaves_a_file_that_is_read(tmp_path,
     with pytest.raises(KeyboardInterrupt):
         dataset.save({"new": 2})
     assert dataset.load() == {"new": 2}
+
+
+def test_threads_read_and_write_tables_at_once(tmp_path):
+    """As `kedro run --runner=ThreadRunner` has nodes do."""
+
+    def work(number):
+        connection = {"backend": "duckdb"}
+        made = IbisFileDataset(filepath=f"{tmp_path}/{number}.parquet", file_format="parquet", connection=connection)
+        for _ in range(10):
+            made.save(ibis.memtable({"a": list(range(1000))}))
+            assert made.load().a.sum().execute() == 499_500
+
+    with ThreadPoolExecutor(4) as several:
+        list(several.map(work, range(4)))
 
 
 @pytest.mark.parametrize("folder", ["[a]b*", "100%20", "wh?t", "c#", "é'"])

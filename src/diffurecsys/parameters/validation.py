@@ -60,6 +60,9 @@ def check_dataset_name(shared: Mapping[str, Any]) -> None:
     Raises:
         ParameterError: it is not there; which ones are. Or YAML or OmegaConf read a name otherwise than it is written.
     """
+    for needed in ("experiment", "dataset"):
+        if shared.get(needed) is None:
+            raise ParameterError(f"the experiment's globals.yml names no {needed}: add a line `{needed}: …`")
     written = shared.get("datasets", {})
     wrong = [key for key in written if not isinstance(key, str) or not DATASET_NAME.fullmatch(key)]
     name: Any = shared.get("dataset")
