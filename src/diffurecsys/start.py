@@ -82,7 +82,7 @@ def check_clock(catalog: DataCatalog, names: Iterable[str], now: str) -> None:
         dataset = catalog.get(name)
         if isinstance(dataset, AtomicSave) and dataset.newest_version > now:
             raise ClockError(
-                f"{dataset._filepath} has a version of {dataset.newest_version}, later than now ({now}): "  # type: ignore[attr-defined]
+                f"{dataset._filepath} has a version of {dataset.newest_version}, later than now ({now}): "
                 "the clock was set back, and what this run makes would count as older. Set the clock right, or remove "
                 "those versions"
             )
@@ -90,11 +90,11 @@ def check_clock(catalog: DataCatalog, names: Iterable[str], now: str) -> None:
 
 def expire_damaged(catalog: DataCatalog, names: Iterable[str]) -> set[str]:
     """Return which datasets lie there but are not what was written; they count as missing from now on."""
-    damaged = set()
+    damaged: set[str] = set()
     for name in sorted(names):
         dataset = catalog.get(name)
         if isinstance(dataset, AtomicSave) and dataset.damaged:
-            logger.warning("%s is damaged (%s): it is made again", name, dataset._get_load_path())  # type: ignore[attr-defined]
+            logger.warning("%s is damaged (%s): it is made again", name, dataset._get_load_path())
             dataset.expire()
             damaged.add(name)
     return damaged

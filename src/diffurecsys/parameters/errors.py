@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import yaml
@@ -21,6 +20,7 @@ from diffurecsys.parameters.sections import SweepParameters
 
 T = TypeVar("T")
 SWEEPS = "dict[str, SweepParameters]"
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}  # each takes milliseconds to make
 
 
 class ParameterError(UserError, ValueError):
@@ -40,9 +40,10 @@ def typed(kind: type[T], raw: Any, path: str, problems: list[str]) -> T | None: 
     return None
 
 
-@lru_cache(maxsize=256)
-def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - a type
-    return TypeAdapter(kind)
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 class _RefusedError(Exception):

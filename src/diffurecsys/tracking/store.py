@@ -122,9 +122,9 @@ def _make(file: Path) -> None:
 
     half = file.with_name(f".{file.name}.new")
     half.unlink(missing_ok=True)
-    engine = create_sqlalchemy_engine(_uri_of(half))
+    engine = create_sqlalchemy_engine(_uri_of(half))  # type: ignore[no-untyped-call]
     try:
-        _initialize_tables(engine)
+        _initialize_tables(engine)  # type: ignore[no-untyped-call]
     finally:
         engine.dispose()
     half.replace(file)
