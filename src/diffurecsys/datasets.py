@@ -68,7 +68,7 @@ class AtomicSave:
     @property
     def damaged(self) -> bool:
         """Whether there is a file that is not what was written."""
-        return self._exists() and is_damaged(Path(self._get_load_path()))  # type: ignore[attr-defined]
+        return self.exists() and is_damaged(Path(self._get_load_path()))  # type: ignore[attr-defined]
 
     @property
     def newest_version(self) -> str:

@@ -107,6 +107,7 @@ def test_a_versioned_save_that_fails_half_way_leaves_no_version(tmp_path):
 def test_what_is_no_longer_as_it_was_written_is_not_read(case, harm, version, tmp_path):
     suffix, dataset_class, make = case
     dataset = dataset_class(filepath=f"{tmp_path}/data.{suffix}", version=version)
+    assert not dataset.damaged
     dataset.save(make())
     assert not dataset.damaged
     (path,) = (path for path in tmp_path.rglob(f"data.{suffix}") if path.is_file())
