@@ -38,7 +38,7 @@ def close_interrupted(client: MlflowClient, experiment_id: str, project: Path, u
     own_file = (file := sqlite_file(uri)) is not None and project in file.parents
     closed = []
     for run in all_runs(client, experiment_id, "attributes.status = 'RUNNING'"):
-        if run.data.tags.get(PLACE) == place_of(project) or (own_file and PLACE not in run.data.tags):
+        if own_file or run.data.tags.get(PLACE) == place_of(project):
             _drop_models(client, run)
             client.set_terminated(run.info.run_id, "KILLED")
             closed.append(run.info.run_id)
