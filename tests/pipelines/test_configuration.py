@@ -185,6 +185,11 @@ def test_a_quoted_number_can_name_a_dataset(project):
         assert session.load_context().checked.dataset.archive == "a.inter"
 
 
+def test_a_list_from_the_command_line_takes_the_place_of_the_configured_one(shared_project):
+    with shared_project.session(params={"study": {"rankers": "sasrec diffurec"}}) as session:
+        assert session.load_context().checked.study.names == ("sasrec", "diffurec")
+
+
 def _pipeline_datasets():
     from kedro.framework.project import pipelines
 
