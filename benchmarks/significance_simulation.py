@@ -2,10 +2,10 @@
 
 python benchmarks/significance_simulation.py --out docs/results/significance_simulation.json
 
-Two kinds of studies, all without any difference. *Normal*: mean squares are drawn from their exact distributions, so that
-hundreds of thousands of studies take seconds; users make a variance of 1 of the mean difference (a share of it by their
-interaction with seeds), seeds make `seeds_over_users`. *Hits*: every user of two equal models hits or misses, with a
-taste, a seed's effect and a coin of its own; they go through `compare_models`, bootstrap included.
+Two kinds of studies, all without any difference. *Normal*: mean squares are drawn from their exact distributions, so
+that hundreds of thousands of studies take seconds; users make a variance of 1 of the mean difference (a share of it by
+their interaction with seeds), seeds make `seeds_over_users`. *Hits*: every user of two equal models hits or misses,
+with a taste, a seed's effect and a coin of its own; they go through `compare_models`, bootstrap included.
 """
 
 from __future__ import annotations

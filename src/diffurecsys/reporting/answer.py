@@ -11,6 +11,7 @@ from diffurecsys.reporting.leaderboard_tables import ranking_text
 from diffurecsys.reporting.sections.base import Results
 from diffurecsys.reporting.text_table import interval, join, seeds
 from diffurecsys.reporting.verdicts import (
+    ALIKE,
     BETTER,
     OPEN,
     WORSE,
@@ -24,7 +25,7 @@ from diffurecsys.reporting.verdicts import (
 
 COMPARISONS = "comparisons_table"
 SWEEPS = "sweeps_table"
-FLIPPED = {BETTER: WORSE, WORSE: BETTER, OPEN: OPEN}
+FLIPPED = {BETTER: WORSE, WORSE: BETTER, ALIKE: ALIKE, OPEN: OPEN}
 
 
 def answer(results: Results) -> tuple[str, ...]:
@@ -64,7 +65,7 @@ def _standing(results: Results, name: str) -> str:
 
 def _tests(results: Results, best: str) -> str:
     """Say against whom the best ranker was tested, and with what outcome."""
-    found: dict[str, list[str]] = {BETTER: [], WORSE: [], OPEN: []}
+    found: dict[str, list[str]] = {conclusion: [] for conclusion in FLIPPED}
     rows = _compared(results)
     for row in rows:
         if row["model"] == best:
@@ -77,6 +78,7 @@ def _tests(results: Results, best: str) -> str:
         f"{words} {join(names)}"
         for names, words in (
             (found[BETTER], "better than"),
+            (found[ALIKE], "equivalent to"),
             (found[OPEN], "no difference shown to"),
             (found[WORSE], "worse than"),
             (others, "not tested against"),
@@ -116,7 +118,7 @@ def _controls(results: Results, ours: str) -> str:
     base = ours if ours in controls else board.best([name for name in board.names if name in controls])
     if base is not None:
         row = controls[base]
-        text = f"The control of {base} without the noised target: {describe(row)}."
+        text = f"The control of {base} without the noised target: {describe({**row, 'n_seeds': row['paired_seeds']})}."
         found.append(f"{text} {contribution(base, conclude(row))}")
     return " ".join(found) or "No control without diffusion was trained beside it."
 

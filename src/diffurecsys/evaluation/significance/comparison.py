@@ -15,16 +15,18 @@ question that a claim about a method is about, and the only one of these tests w
 three and for five seeds, whatever part of the variance is theirs (`benchmarks/significance_simulation.py`). Without
 three seeds `p_users_holm` decides about these trained models alone. The others are checks of it:
 
-- **Bootstrap interval** (`boot_low`, `boot_high`): users drawn with replacement, which needs no normal distribution, and
-  for every draw a value of the seeds' part as in `two_variances`. A bootstrap that draws seeds, too (Owen's pigeonhole),
-  covers 98 to 99.8 % in place of 95 %, because it counts the users' interaction with seeds three times.
+- **Bootstrap interval** (`boot_low`, `boot_high`): users drawn with replacement, which needs no normal distribution,
+  and for every draw a value of the seeds' part as in `two_variances`. A bootstrap that draws seeds, too (Owen's
+  pigeonhole), covers 98 to 99.8 % in place of 95 %, because it counts the users' interaction with seeds three times.
+  This one covers 95 % where seeds decide or nothing trains; where seeds hardly matter it covers up to 99 %, too, as
+  the interval does: three or five seeds cannot show that they hardly matter.
 - **Randomisation test** (`p_randomisation_users`): signs of the users' seed-averaged differences are drawn; it checks
   `p_users`. Relabelling seeds is no test here: with three a model it cannot go below 0.1.
 - **Effect size** (`effect_size`): Cohen's d_z, mean over standard deviation of the users' seed-averaged differences.
 
 **No difference shown** is not equality. `excluded` is the largest relative difference that the interval still holds.
-`p_equivalence` is of two one-sided tests (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987) that the
-difference is less than `margin` of the reference's mean, users and seeds counted; `p_equivalence_holm` corrects it.
+`p_equivalence` is of two one-sided tests (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987) that
+the difference is less than `margin` of the reference's mean, users and seeds counted; `p_equivalence_holm` corrects it.
 
 `seeds_share` is the share of the difference's variance that training seeds make, with its interval.
 """
@@ -79,9 +81,9 @@ def compare_models(
     Returns:
         One row a pair and metric: model, reference, metric, n_users, n_seeds (0 where neither trains), counts,
         mean_model, mean_reference, difference, low, high, boot_low, boot_high, relative_difference, relative_low,
-        relative_high, excluded (fractions of mean_reference, missing where that is 0), effect_size, t, df, p_t, p_users,
-        p_randomisation_users, seeds_share, seeds_share_low, seeds_share_high, margin, p_equivalence, and what `correct`
-        adds. Missing without three seeds of what trains: p_t, p_equivalence, the shares, and their corrections.
+        relative_high, excluded (fractions of mean_reference, missing where that is 0), effect_size, t, df, p_t,
+        p_users, p_randomisation_users, seeds_share, seeds_share_low, seeds_share_high, margin, p_equivalence, and what
+        `correct` adds. Missing without three seeds of what trains: p_t, p_equivalence, the shares, and their corrections.
 
     Raises:
         ValueError: models that cannot be compared, or fewer than two users.
@@ -184,7 +186,7 @@ def _sizes(ours: FloatArray, theirs: FloatArray, found: CrossedMean, confidence:
 
 
 def _bootstrap_interval(draws: FloatArray, found: CrossedMean, confidence: float) -> dict[str, float]:
-    """Percentiles, moved outwards as Student's t over few users is wider than the normal distribution (Hesterberg 2015)."""
+    """Percentiles, moved outwards as Student's t over few users is wider than normal (Hesterberg 2015)."""
     tail = float(stats.norm.cdf(stats.t.ppf((1 - confidence) / 2, found.parts.users_df)))
     low, high = np.quantile(draws, [tail, 1 - tail])
     return {"boot_low": float(low), "boot_high": float(high)}

@@ -55,7 +55,7 @@ class CrossedMean:
 
     @cached_property
     def df(self) -> float:
-        """Degrees of freedom with which Student's t has this 95 % interval: between those of the seeds and the users."""
+        """Degrees of freedom with which Student's t has this 95 % interval: between the seeds' and the users'."""
         parts = self.parts
         if not parts.seeds_df or self.error == 0:
             return float(parts.users_df)

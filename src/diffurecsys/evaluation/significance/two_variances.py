@@ -53,7 +53,7 @@ class Parts:
 
 @cache
 def _inverse_chi_squares(df: int) -> tuple[FloatArray, FloatArray]:
-    """Values of df / χ²(df) and their weights, which sum to 1: the trapezoidal rule in log χ², whose density is smooth."""
+    """Values of df / χ²(df) and their weights, which sum to 1: the trapezoidal rule in log χ², a smooth density."""
     ends = np.log([stats.chi2.ppf(NEGLIGIBLE, df), stats.chi2.isf(NEGLIGIBLE, df)])
     logarithms = np.linspace(*ends, NODES)
     weights = np.exp(stats.chi2.logpdf(np.exp(logarithms), df) + logarithms)
@@ -95,7 +95,7 @@ def half_width(confidence: float, parts: Parts) -> float:
     def missing(width: float) -> float:
         return float(two_sided_p(np.asarray(width), parts)) - 2 * tail
 
-    # Mickey and Brown (1966): Student's t with the fewer degrees of freedom bounds it. Doubled for the integral's error.
+    # Student's t with the fewer degrees of freedom bounds it (Mickey and Brown 1966); doubled for the integral's error
     return float(optimize.brentq(missing, users * (1 - 1e-9), 2 * both, rtol=1e-9))
 
 

@@ -141,8 +141,7 @@ def test_equivalence_is_two_one_sided_tests(rng):
     row = only(compare_models([scores("a", a, trains=False), scores("b", b, trains=False)], margin=0.03))
     bound = 0.03 * a.mean()
     ends = [
-        stats.ttest_1samp(b - a, sign * bound, alternative="less" if sign > 0 else "greater").pvalue
-        for sign in (-1, 1)
+        stats.ttest_1samp(b - a, sign * bound, alternative="less" if sign > 0 else "greater").pvalue for sign in (-1, 1)
     ]
     assert row["p_equivalence"] == pytest.approx(max(ends))
     assert row["excluded"] == pytest.approx(max(abs(row["relative_low"]), abs(row["relative_high"])))

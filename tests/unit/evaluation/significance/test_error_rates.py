@@ -1,8 +1,8 @@
 """How often a true null is rejected: `benchmarks/significance_simulation.py` in small, with bounds of binomial counts.
 
-A bound is the count that a test with exactly the stated error rate exceeds once in a thousand runs. Mean squares are drawn
-from their exact distributions: users make a variance of 1 of the mean difference, a part of it by their interaction with
-seeds, and seeds make `ratio`.
+A bound is the count that a test with exactly the stated error rate exceeds once in a thousand runs. Mean squares are
+drawn from their exact distributions: users make a variance of 1 of the mean difference, a part of it by their
+interaction with seeds, and seeds make `ratio`.
 """
 
 from __future__ import annotations
