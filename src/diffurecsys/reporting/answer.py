@@ -15,6 +15,8 @@ from diffurecsys.reporting.verdicts import (
     BETTER,
     OPEN,
     WORSE,
+    Row,
+    apart_at_hand,
     comparable,
     conclude,
     contribution,
@@ -69,10 +71,12 @@ def _tests(results: Results, best: str) -> str:
     rows = _compared(results)
     for row in rows:
         if row["model"] == best:
-            found[conclude(row)].append(row["reference"])
+            found[conclude(row)].append(_named(row["reference"], row))
         elif row["reference"] == best:
-            found[FLIPPED[conclude(row)]].append(row["model"])
-    tested = [name for names in found.values() for name in names]
+            found[FLIPPED[conclude(row)]].append(_named(row["model"], row))
+    tested = {
+        name for row in rows for name in (row["model"], row["reference"]) if best in (row["model"], row["reference"])
+    }
     others = [name for name in results.leaderboard.names if name != best and name not in tested]
     parts = [
         f"{words} {join(names)}"
@@ -87,6 +91,12 @@ def _tests(results: Results, best: str) -> str:
     ]
     family = f" (Holm's correction over {int(rows[0]['family_size'])} tests)" if tested else ""
     return f"Tests of {best} that pair users{family}: {'; '.join(parts)}."
+
+
+def _named(name: str, row: Row) -> str:
+    """Name a ranker; say where the trained models at hand differ though training again may turn it."""
+    open_yet_apart = conclude(row) == OPEN and apart_at_hand(row)
+    return f"{name} ({seeds(row['n_seeds'])}; the trained models at hand do differ)" if open_yet_apart else name
 
 
 def _diffusion(results: Results, best: str) -> str:

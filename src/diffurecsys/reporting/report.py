@@ -228,7 +228,7 @@ def _reading(paper: PaperResults | None) -> list[str]:
         "Rankers that train: mean ± sample standard deviation over seeds; it tells how much the seed matters, not "
         "whether a difference is significant. Others draw nothing, so they have one value and no seeds.",
         "Models are what the study is about, controls lack what makes a model, baselines are what a model has to beat.",
-        "Numbers are cut off after four decimals, never rounded up. Bold is the highest mean of a column, paper aside.",
+        "Numbers are cut off after four decimals, never rounded up. Bold is the highest mean of a column.",
         f"Each ranker's weights are those of the epoch with the best validation {DECLARED_METRIC}, so its validation "
         "scores flatter it; compare rankers on test.",
         "Seconds are of training or counting, without validation; labels/s are the targets that training compares in a "
@@ -236,7 +236,9 @@ def _reading(paper: PaperResults | None) -> list[str]:
         "A target that the user had before is not among unseen items: it gets the last rank there.",
     ]
     if paper:
-        lines.append("Rows marked paper repeat the paper's numbers, which rank all items, the same under both splits.")
+        lines.append(
+            "Rows marked paper repeat the paper's numbers, which rank all items, the same under both splits; never bold."
+        )
         lines.append(DEVIATIONS)
     return lines
 

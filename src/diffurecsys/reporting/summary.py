@@ -72,8 +72,8 @@ def summary_table(records: Iterable[Record]) -> Table:
         "All experiments",
         ("experiment", "dataset", "ranker", *headings, "training seconds", "seeds"),
         tuple(lines),
-        "Mean ± standard deviation over seeds, in each experiment's primary ranking. Experiments differ in network, epochs "
-        "and hardware: see their reports.",
+        "Mean ± standard deviation over seeds, in each experiment's primary ranking. Experiments differ in network, "
+        "epochs and hardware: see their reports.",
     )
 
 

@@ -39,6 +39,11 @@ def of_these_alone(row: Row) -> bool:
     return bool(pd.isna(row["p_holm"]))
 
 
+def apart_at_hand(row: Row) -> bool:
+    """Whether the trained models at hand differ where training again is tested, too."""
+    return bool(not of_these_alone(row) and row["n_seeds"] and row["p_users_holm"] < ALPHA)
+
+
 def conclude(row: Row) -> str:
     """Say `better`, `worse`, `equivalent` (within the margin, users and seeds counted) or `no difference shown`."""
     if decisive_p(row) < ALPHA:
@@ -85,7 +90,7 @@ def _limits(row: Row, conclusion: str) -> list[str]:
         limits.append(f"fewer than {ENOUGH_SEEDS} seeds")
     if conclusion in (BETTER, WORSE) and row["boot_low"] <= 0 <= row["boot_high"]:
         limits.append("the bootstrap interval holds 0: few users decide")
-    if conclusion == OPEN and not of_these_alone(row) and row["n_seeds"] and row["p_users_holm"] < ALPHA:
+    if conclusion == OPEN and apart_at_hand(row):
         limits.append(f"these trained models do differ, users alone Holm {p_text(row['p_users_holm'])}")
     return limits
 

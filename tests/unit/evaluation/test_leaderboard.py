@@ -105,7 +105,8 @@ def test_a_clean_leaderboard_has_no_warnings():
 def test_a_model_below_the_strongest_baseline_is_told_once():
     found = board({"sasrec": [0.04, 0.05], "gru4rec": [0.02, 0.02], "popularity": [0.025], "counts": [0.03]})
     assert find_warnings(found) == [
-        "The strongest baseline, counts, reaches test NDCG@10 0.0300; not ahead of it: gru4rec 0.0200 (mean of 2 seeds)."
+        "The strongest baseline, counts, reaches test NDCG@10 0.0300; not ahead of it: gru4rec 0.0200 (mean of 2 "
+        "seeds)."
     ]
 
 

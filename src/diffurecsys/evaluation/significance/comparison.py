@@ -83,7 +83,7 @@ def compare_models(
         mean_model, mean_reference, difference, low, high, boot_low, boot_high, relative_difference, relative_low,
         relative_high, excluded (fractions of mean_reference, missing where that is 0), effect_size, t, df, p_t,
         p_users, p_randomisation_users, seeds_share, seeds_share_low, seeds_share_high, margin, p_equivalence, and what
-        `correct` adds. Missing without three seeds of what trains: p_t, p_equivalence, the shares, and their corrections.
+        `correct` adds. Missing without three seeds of what trains: p_t, p_equivalence, the shares, their corrections.
 
     Raises:
         ValueError: models that cannot be compared, or fewer than two users.

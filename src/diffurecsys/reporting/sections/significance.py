@@ -131,9 +131,9 @@ def comparison_table(comparisons: pd.DataFrame) -> Table:
         columns,
         caption="p and interval count users and training seeds (Behrens-Fisher; df: of Student's t with this "
         "interval); without three seeds the interval counts users alone and there is no p. Excluded: relative "
-        f"differences that lie outside the interval, either way; equivalence: shown to be less than {margin}. Users alone: whether these "
-        "trained models differ. Seeds' share: of the difference's variance, interval. Holm's correction is over "
-        f"{family} tests: all pairs and metrics, of which the file holds the rest, with bootstrap and randomisation.",
+        f"differences that lie outside the interval, either way; equivalence: shown to be less than {margin}. Users "
+        "alone: whether these trained models differ. Seeds' share: of the difference's variance, interval. Holm's "
+        f"correction is over {family} tests: all pairs and metrics, of which the file holds the rest, with bootstrap and randomisation.",
         folded=True,
     )
 
@@ -217,9 +217,8 @@ def _few(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         return rows, ""
     means = pd.concat([rows.set_index("model")["mean_model"], rows.set_index("reference")["mean_reference"]])
     best = str(means.idxmax())
-    return rows[
-        (rows["model"] == best) | (rows["reference"] == best)
-    ], f" Pairs of {best}, the best; the table has all."
+    own = (rows["model"] == best) | (rows["reference"] == best)
+    return rows[own], f" Pairs of {best}, the best; the table has all."
 
 
 def _draw_differences(panel: Axes, rows: pd.DataFrame) -> None:
@@ -260,7 +259,7 @@ def forest_caption(rows: pd.DataFrame, confidence: float) -> str:
     n = " to ".join(str(count) for count in sorted({seeds[0], seeds[-1]}))
     return (
         f"Points: difference of means; lines: {100 * confidence:g} % intervals over users and seeds, with fewer than "
-        f"three seeds over users alone (n = {int(rows['n_users'].iloc[0]):,} users, {n} seed{'s' if n != '1' else ''}). "
+        f"three over users alone (n = {int(rows['n_users'].iloc[0]):,} users, {n} seed{'s' if n != '1' else ''}). "
         "Right of the dashed line the first is ahead; arrows: beyond the scale. Holm's correction is over "
         f"{int(rows['family_size'].max())} tests."
     )
