@@ -236,9 +236,7 @@ def _reading(paper: PaperResults | None) -> list[str]:
         "A target that the user had before is not among unseen items: it gets the last rank there.",
     ]
     if paper:
-        lines.append(
-            "Rows marked paper repeat the paper's numbers, which rank all items, the same under both splits; never bold."
-        )
+        lines.append("Rows marked paper repeat the paper's numbers, which rank all items, the same under both splits.")
         lines.append(DEVIATIONS)
     return lines
 

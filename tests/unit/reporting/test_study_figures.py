@@ -205,8 +205,10 @@ def test_many_models_fill_rows_of_three(points):
     [
         lambda: draw_forest(pd.DataFrame()),
         lambda: draw_groups(pd.DataFrame(), models=["a"]),
-        lambda: draw_steps(pd.DataFrame(columns=["kind", "group"]), pd.DataFrame(), models=["a"]),
-        lambda: draw_ensembles(pd.DataFrame(columns=["kind", "group"]), models=["a"]),
+        lambda: draw_steps(
+            pd.DataFrame(columns=["kind", "reference_kind", "relative_difference"]), pd.DataFrame(), models=["a"]
+        ),
+        lambda: draw_ensembles(pd.DataFrame(columns=["kind", "reference_kind"]), models=["a"]),
         lambda: draw_sweeps(pd.DataFrame()),
         lambda: draw_target_maps({}),
     ],

@@ -63,6 +63,9 @@ def _inverse_chi_squares(df: int) -> tuple[FloatArray, FloatArray]:
 def two_sided_p(distance: FloatArray, parts: Parts) -> FloatArray:
     """Return the probability of a mean at least so far from its expectation.
 
+    Given the seeds' variance the mean is taken to have Student's distribution with the users' degrees of freedom, not
+    the normal one: exact where users alone count, and more careful with few users.
+
     Args:
         distance: of the mean from what is tested, `[…]`.
         parts: of its variance, `[…]`.

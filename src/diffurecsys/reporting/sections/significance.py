@@ -133,7 +133,8 @@ def comparison_table(comparisons: pd.DataFrame) -> Table:
         "interval); without three seeds the interval counts users alone and there is no p. Excluded: relative "
         f"differences that lie outside the interval, either way; equivalence: shown to be less than {margin}. Users "
         "alone: whether these trained models differ. Seeds' share: of the difference's variance, interval. Holm's "
-        f"correction is over {family} tests: all pairs and metrics, of which the file holds the rest, with bootstrap and randomisation.",
+        f"correction is over {family} tests: all pairs and metrics, of which the file holds the rest, with bootstrap "
+        "and randomisation.",
         folded=True,
     )
 
