@@ -126,7 +126,9 @@ def draw_ensembles(compared: pd.DataFrame, *, models: Sequence[str], metric: str
     Raises:
         ValueError: there are no ensembles.
     """
-    parts = {kind: _gains(compared, kind, metric) for kind in LABELS if kind in set(compared["kind"])}
+    there = set(zip(compared["kind"], compared["reference_kind"], strict=True))
+    kinds = [kind for kind in LABELS if (kind, MEMBER if kind == TRAINING_SEEDS else kind) in there]
+    parts = {kind: _gains(compared, kind, metric) for kind in kinds}
     if not parts:
         raise ValueError("there are no ensembles to draw: run the pipeline `inference`")
     figure = Figure(figsize=(2.4 + 3.3 * len(parts), 4.2), layout="constrained")
@@ -153,7 +155,6 @@ def _gains(compared: pd.DataFrame, kind: str, metric: str) -> pd.DataFrame:
     """Rows that compare levels of a kind with the smallest one, or training seeds with their single members."""
     other = MEMBER if kind == TRAINING_SEEDS else kind
     rows = compared[(compared["kind"] == kind) & (compared["reference_kind"] == other)]
-    rows = rows[rows["relative_difference"].notna()]
     if rows.empty:
         raise ValueError(f"there are no probes of kind {kind!r} to draw: run the pipeline `inference`")
     known = metric if metric in set(rows["metric"]) else rows["metric"].iloc[0]
@@ -169,7 +170,9 @@ def _counted(rows: pd.DataFrame) -> str:
 
 
 def _draw_line(panel: Axes, rows: pd.DataFrame, index: int, *, shift: float) -> None:
-    rows = rows.sort_values("level")
+    rows = rows[rows["relative_difference"].notna()].sort_values("level")  # missing where the reference is 0
+    if rows.empty:
+        return
     smallest = 1 if (rows["reference_kind"] == MEMBER).any() else rows["reference_level"].min()
     middle, low, high = (
         np.concatenate([[0.0], 100 * rows[name]]) for name in ("relative_difference", "relative_low", "relative_high")
