@@ -121,7 +121,8 @@ class StudyHooks:
         """Digests that the present configuration and archive give, over all pipelines."""
         archive = self._root_digest("raw_folder")  # the one root that a run changes: it may download it
         if archive not in self._digests:
-            self._digests = {archive: expected_digests(project.pipelines["__default__"], self._root_digest)}
+            nodes = {node.name: node for pipeline in project.pipelines.values() for node in pipeline.nodes}
+            self._digests = {archive: expected_digests(Pipeline(list(nodes.values())), self._root_digest)}
         return self._digests[archive]
 
     def _root_digest(self, name: str) -> str:
