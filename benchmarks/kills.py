@@ -82,10 +82,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--most", type=int, default=8, help="kills of one study")
+    parser.add_argument("--minutes", type=float, default=600, help="begin no further study after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    draw = random.Random(args.seed)
+    draw, began = random.Random(args.seed), time.monotonic()
     import_all()
     with tempfile.TemporaryDirectory() as folder:
         whole = make_project(Path(folder) / "whole")
@@ -94,7 +95,7 @@ def main() -> None:
         expected = artefacts(whole)
         kills, studies, different, left = 0, 0, Counter[str](), Counter[str]()
         tracked: Counter[str] = Counter()
-        while kills < args.kills:
+        while kills < args.kills and time.monotonic() - began < 60 * args.minutes:
             root = make_project(Path(folder) / f"study_{studies}")
             log.unlink(missing_ok=True)
             kills += kill_until_done(root, log, first, min(args.most, args.kills - kills), draw)
