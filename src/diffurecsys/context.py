@@ -13,7 +13,7 @@ from kedro.framework.context import KedroContext
 
 from diffurecsys import pipeline_registry
 from diffurecsys.machine import git_revision
-from diffurecsys.parameters import Parameters, check_dataset_name, validate_parameters
+from diffurecsys.parameters import ParameterError, Parameters, check_dataset_name, validate_parameters
 
 
 class StudyContext(KedroContext):
@@ -29,6 +29,10 @@ class StudyContext(KedroContext):
             ParameterError: one of them is unknown, missing or impossible.
         """
         super().__init__(*args, **kwargs)
+        if "[" in str(self.project_path):
+            raise ParameterError(
+                f"Kedro finds no configuration under {self.project_path}: it takes [ for a pattern. Rename that folder"
+            )
         check_dataset_name(self.config_loader["globals"])
         pipeline_registry.set_study(self.checked.study)
         project.pipelines.configure(pipeline_registry.__name__)
