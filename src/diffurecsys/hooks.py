@@ -21,6 +21,7 @@ from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
 from diffurecsys.machine import git_revision
 from diffurecsys.parameters import Parameters, check_dataset_name
+from diffurecsys.pipelines import tuning
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
 
@@ -42,7 +43,7 @@ class StudyHooks:
         self._parameters = parameters = context.checked
         self._project_path = context.project_path
         torch.set_num_threads(parameters.threads or ALL_THREADS)
-        pipeline_registry.set_study(parameters.study)
+        pipeline_registry.set_parameters(parameters)
         project.pipelines.configure(pipeline_registry.__name__)
 
     @hook_impl
@@ -50,6 +51,8 @@ class StudyHooks:
         """Tell each cell's nodes which cell they work for, and the report how it came about."""
         for cell in pipeline_registry.current_study().cells:
             catalog[f"params:{cell.namespace}.cell"] = cell
+        for spec in self._parameters.tuning.tuned(self._parameters.study):
+            catalog[f"params:{tuning.namespace(spec)}.spec"] = spec
         catalog["params:run"] = {
             "command": describe_command(sys.argv),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),

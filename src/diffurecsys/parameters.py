@@ -19,6 +19,7 @@ from diffurecsys.models.base import Family, RankerConfig
 from diffurecsys.models.registry import FamilyError, find_family
 from diffurecsys.study import ROLES, RankerSpec, Role, Study, Sweep
 from diffurecsys.training.config import TrainingConfig
+from diffurecsys.tuning.space import TuningParameters, space_problems
 
 T = TypeVar("T")
 
@@ -268,6 +269,7 @@ class Parameters:
     groups: GroupParameters
     probes: ProbeParameters
     maps: MapParameters
+    tuning: TuningParameters
     threads: int | None = None
 
     @property
@@ -286,6 +288,7 @@ SECTIONS: dict[str, type[Any]] = {
     "groups": GroupParameters,
     "probes": ProbeParameters,
     "maps": MapParameters,
+    "tuning": TuningParameters,
 }
 OTHERS = ("experiment", "threads", "models")
 
@@ -313,6 +316,9 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
             if section is not None:
                 problems += _unknown_rankers(section.rankers or (), f"{name}.rankers", study.names)
                 study = dataclasses.replace(study, **{field_name: section.rankers})
+        if (tuning := parts["tuning"]) is not None:
+            problems += _unknown_rankers(tuning.rankers or (), "tuning.rankers", study.names)
+            problems += space_problems(tuning, study)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}")
@@ -478,5 +484,5 @@ def leaves(parameters: Parameters) -> Iterator[tuple[str, str]]:
             yield "study.rankers", ", ".join(study.names)
             yield "study.n_seeds", str(study.n_seeds)
             yield "study.references", ", ".join(study.references)
-        else:
+        elif name != "tuning":  # of no weight but to the trials, which have runs of their own
             yield from flatten(section, name).items()

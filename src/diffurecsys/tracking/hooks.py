@@ -28,6 +28,7 @@ from diffurecsys.tracking.runs import (
     log_means,
     start_cell_run,
 )
+from diffurecsys.tracking.trials import TrialLog
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         self._tracking = False
         self._cells: dict[str, Cell] = {}
         self._runs: dict[str, str] = {}
+        self._trials: dict[str, TrialLog] = {}
 
     @hook_impl
     def after_context_created(self, context: StudyContext) -> None:
@@ -73,7 +75,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Open the parent run."""
         super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
-        self._runs = {}
+        self._runs, self._trials = {}, {}
         self._tracking = self._is_mlflow_enabled
         if not self._tracking:
             return
@@ -99,6 +101,9 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             run_id = self._cell_run(self._cells[namespace])
             if kind == "ranks":
                 log_evaluation(run_id, data, self._parameters.evaluation.cutoffs)
+        elif namespace.startswith("tune.") and kind == "trials":
+            ranker = namespace.removeprefix("tune.")
+            self._trials.setdefault(ranker, TrialLog(self.run_id, ranker, self._tags)).log(data)
         elif dataset_name == "counts":
             log_counts(self.run_id, data)
         elif (getattr(self._catalog.get(dataset_name), "metadata", None) or {}).get("mlflow") == ARTIFACT:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -50,6 +50,7 @@ def fit_cell(
     checkpoint_path: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[StepRecord], None] | None = None,
+    stop: Callable[[Sequence[EpochRecord]], bool] | None = None,
 ) -> FittedCell:
     """Build the cell's ranker, let it observe, train and calibrate itself.
 
@@ -59,6 +60,7 @@ def fit_cell(
         checkpoint_path: where to keep, and look for, a checkpoint; None keeps none.
         on_epoch: called after every epoch.
         on_step: called after every step.
+        stop: asked after epochs whether training ends there, see `train`.
 
     Returns:
         Weights on the host. The record holds: ranker, seed, identity, data (fingerprint), family, version, network,
@@ -83,6 +85,7 @@ def fit_cell(
             checkpoint_path=checkpoint_path,
             on_epoch=on_epoch,
             on_step=on_step,
+            stop=stop,
         )
         history, device = result.history, torch.device(result.device)
         seconds += result.seconds
