@@ -106,13 +106,17 @@ class TuningParameters:
         at_least(self, 0, "seed")
         positive(self, "cpu_minutes")
 
+    def entry_of(self, spec: RankerSpec) -> str | None:
+        """Return which entry of `spaces` is a ranker's; None where there is none."""
+        return next((name for name in (spec.name, spec.family) if name in self.spaces), None)
+
     def space_of(self, spec: RankerSpec) -> Space | None:
         """Return what may be searched of a ranker; None where nothing is declared.
 
         Raises:
             ValueError: naming the entry that is no space, or that the ranker does not have.
         """
-        name = next((name for name in (spec.name, spec.family) if name in self.spaces), None)
+        name = self.entry_of(spec)
         if name is None:
             return None
         space = read_space(self.spaces[name], f"spaces.{name}")
@@ -146,7 +150,7 @@ def space_problems(tuning: TuningParameters, study: Study) -> list[str]:
             space = tuning.space_of(spec)
             for setting, axis in (space or {}).items():
                 for value in axis.values if isinstance(axis, Choice) else (axis.low, axis.high):
-                    _try(spec, setting, value)
+                    _try(spec, setting, value, f"spaces.{tuning.entry_of(spec)}.{setting}")
         except ValueError as error:
             problems.append(f"tuning.{error}")
             continue
@@ -157,11 +161,11 @@ def space_problems(tuning: TuningParameters, study: Study) -> list[str]:
     return problems
 
 
-def _try(spec: RankerSpec, setting: str, value: Any) -> None:  # noqa: ANN401
+def _try(spec: RankerSpec, setting: str, value: Any, path: str) -> None:  # noqa: ANN401
     try:
         with_settings(spec, {setting: value})
     except (ValueError, TypeError) as error:
-        raise ValueError(f"spaces.{spec.family}.{setting}: {spec.name} cannot have {value!r}: {error}") from None
+        raise ValueError(f"{path}: {spec.name} cannot have {value!r}: {error}") from None
 
 
 def read_space(raw: Mapping[str, Any], path: str) -> Space:

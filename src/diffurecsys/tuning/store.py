@@ -70,7 +70,7 @@ class TuningStore:
                 varied = with_settings(base, settings)
             except ValueError as error:
                 raise DataError(
-                    f"trial {known.number} of {spec.name} cannot be: {error} (drawn: {settings}). Take the values that "
+                    f"trial {known.number + 1} of {spec.name} cannot be: {error} (drawn: {settings}). Take values that "
                     "do not go together out of its entry in tuning.spaces."
                 ) from error
             cell = Cell(varied, tuning.seed)

@@ -161,3 +161,20 @@ def test_cells_are_unfinished_until_they_have_files_of_their_settings(folder, tm
     wider = changed(network={"width": 16})
     assert unfinished([wider], DATA, tmp_path) == [0]
     assert f"{folder} is made again: it was made with network.width 8, here 16" in caplog.messages
+
+
+def test_a_cell_of_another_experiment_is_found_where_it_is_the_very_same(tmp_path, caplog):
+    mine, other, later = (tmp_path / name for name in ("mine", "b_other", "c_other"))
+    fitted = fit_cell(CELL, DATA)
+    ranks = rank_cell(fitted.weights, DATA, seed=CELL.seed, device="cpu")
+    assert find_cell(mine, CELL, DATA) is None
+    for root in (later, other):
+        save_cell_files(cell_folder(root, CELL), fitted, ranks, weights=False)
+    assert find_cell(mine, CELL, DATA) == cell_folder(other, CELL)
+    spec = dataclasses.replace(CELL.spec, training=dataclasses.replace(CELL.spec.training, epochs=3))
+    assert find_cell(mine, dataclasses.replace(CELL, spec=spec), DATA) is None
+    assert not caplog.messages  # others' cells need not suit
+    save_cell_files(cell_folder(mine, CELL), fitted, ranks, weights=False)
+    assert find_cell(mine, CELL, DATA) == cell_folder(mine, CELL)
+    assert find_cell(mine, dataclasses.replace(CELL, spec=spec), DATA) is None
+    assert "is not used: it was made with training.epochs" in caplog.text
