@@ -49,8 +49,8 @@ def test_every_ranker_has_a_row_with_means_over_its_seeds(results):
 def test_the_section_names_the_unbeaten_and_the_figure_every_ranker(results):
     text = write(results)
     assert text.sentences == (
-        "On Cpu 9000 no ranker is both cheaper to train and higher in mean test NDCG@10 than these: transitions (0.0490 "
-        "in 0.5 s), then cross_attention (0.0545 in 105.0 s).",
+        "On Cpu 9000 no ranker is both cheaper to train and higher in mean test NDCG@10 than these: transitions "
+        "(0.0490 in 0.5 s), then cross_attention (0.0545 in 105.0 s).",
     )
     (panel,) = draw_cost(results).axes
     assert {label.get_text() for label in panel.texts} == {"cross_attention", "transitions", "diffurec", "popularity"}

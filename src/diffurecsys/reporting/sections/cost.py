@@ -33,7 +33,7 @@ def write(results: Results) -> Text:
     caption = (
         f"Test {results.leaderboard.declared}, best first; means over seeds. Seconds are of training without "
         "validation, or of counting. Users ranked/s: against the whole catalogue, as in the final ranking. Peak memory "
-        "while training or counting: of the whole process on a CPU, of tensors on a GPU. Compare them on equal hardware."
+        "while training or counting: of the whole process on a CPU, of tensors on a GPU. Compare on equal hardware."
     )
     return Text(_sentences(table, results), (make_table("costs", "Costs", table, columns, caption=caption),))
 
@@ -59,7 +59,7 @@ def costs(results: Results) -> pd.DataFrame:
 
 
 def unbeaten(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows, the cheapest first, that no other beats in score at no more seconds; those without seconds go."""
+    """Return the rows, the cheapest first, that no other beats in score at no more seconds; seconds must be known."""
     known = table.dropna(subset="seconds").sort_values(["seconds", "score"], ascending=[True, False], kind="stable")
     before = known["score"].cummax().shift(fill_value=-1.0)
     return known[known["score"] > before]
