@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def train_peer(name: str, seed: int, data: StudyData, epochs: int, batch_size: i
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, get_trainer, init_seed
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):  # it leaves logs where it runs
         _write_interactions(data, Path(folder) / "parity")
         config = Config(
             model=name,
