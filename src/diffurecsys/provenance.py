@@ -25,6 +25,8 @@ INCONSEQUENTIAL = (
     "cells_folder",
     "imported_cells",
     "reporting_folder",
+    "tuning_store",
+    "trials_folder",
 )  # change no result
 
 

@@ -29,5 +29,5 @@ def leaves(parameters: Parameters) -> Iterator[tuple[str, str]]:
             yield "study.rankers", ", ".join(study.names)
             yield "study.n_seeds", str(study.n_seeds)
             yield "study.references", ", ".join(study.references)
-        else:
+        elif name != "tuning":  # of no weight but to the trials, which have runs of their own
             yield from flatten(section, name).items()

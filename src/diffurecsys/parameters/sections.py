@@ -10,6 +10,7 @@ from diffurecsys.checks import at_least, device, one_of, within
 from diffurecsys.data.specs import DatasetSpec, check_mirror
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
 from diffurecsys.study import ROLES, Role, Study
+from diffurecsys.tuning.space import TuningParameters
 
 
 class Section:
@@ -269,6 +270,7 @@ class Parameters:
     groups: GroupParameters
     probes: ProbeParameters
     maps: MapParameters
+    tuning: TuningParameters
     tracking: TrackingParameters = field(default_factory=TrackingParameters)
     threads: int | None = None
 
@@ -288,6 +290,7 @@ SECTIONS: dict[str, type[Any]] = {
     "groups": GroupParameters,
     "probes": ProbeParameters,
     "maps": MapParameters,
+    "tuning": TuningParameters,
     "tracking": TrackingParameters,
 }
 OTHERS = ("experiment", "threads", "models")

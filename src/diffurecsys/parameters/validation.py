@@ -12,6 +12,7 @@ from diffurecsys.parameters.grid import read_study
 from diffurecsys.parameters.names import DATASET_NAME, unfit_names
 from diffurecsys.parameters.sections import OTHERS, SECTIONS, Parameters
 from diffurecsys.study import Study
+from diffurecsys.tuning.space import space_problems
 
 
 def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
@@ -37,6 +38,9 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
             if section is not None:
                 problems += unknown_rankers(section.rankers or (), f"{name}.rankers", study.names)
                 study = dataclasses.replace(study, **{field_name: section.rankers})
+        if (tuning := parts["tuning"]) is not None:
+            problems += unknown_rankers(tuning.rankers or (), "tuning.rankers", study.names)
+            problems += space_problems(tuning, study)
     if study is not None and (preprocessing := parts["preprocessing"]) is not None:
         problems += _too_long_histories(study, preprocessing.max_length)
     problems += unfit_names(experiment, raw.get("models"))

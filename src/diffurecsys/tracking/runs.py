@@ -83,7 +83,7 @@ def start_cell_run(parent: str, cell: Cell, record: Mapping[str, Any], tags: Map
 
 def log_fitting(run_id: str, tracked: TrackedCell) -> None:
     """Log a fitted cell's curves by epoch, its summary and its model."""
-    client, now, record = MlflowClient(), _now(), tracked.record
+    client, now, record = MlflowClient(), milliseconds(), tracked.record
     metrics = [
         Metric(metric_key("curve", str(name)), float(value), now, int(row[columns.EPOCH]))
         for _, row in tracked.history.iterrows()
@@ -124,7 +124,7 @@ def model_signature(config: RankerConfig) -> ModelSignature:
 
 def log_evaluation(run_id: str, ranks: pd.DataFrame, cutoffs: Sequence[int]) -> None:
     """Log a cell's final metrics, `test/NDCG_10` among all items and `test_unseen/NDCG_10`, and close its run."""
-    client, now = MlflowClient(), _now()
+    client, now = MlflowClient(), milliseconds()
     final = [Metric(metric_key(group, name), value, now, 0) for group, name, value in _metrics(ranks, cutoffs)]
     client.log_batch(run_id, metrics=final)
     client.set_terminated(run_id)
@@ -132,7 +132,7 @@ def log_evaluation(run_id: str, ranks: pd.DataFrame, cutoffs: Sequence[int]) -> 
 
 def log_means(run_id: str, study_ranks: pd.DataFrame, cutoffs: Sequence[int]) -> None:
     """Log every ranker's metrics, averaged over its seeds, in the study's run."""
-    now = _now()
+    now = milliseconds()
     means = [
         Metric(metric_key(str(model), f"{group}_{name}"), value, now, 0)
         for model, part in study_ranks.groupby(columns.MODEL, sort=False, observed=True)
@@ -153,7 +153,7 @@ def _metrics(ranks: pd.DataFrame, cutoffs: Sequence[int]) -> Iterator[tuple[str,
 
 def log_counts(run_id: str, counts: Mapping[str, Mapping[str, int]]) -> None:
     """Log the dataset's sizes before and after filtering in the study's run."""
-    now = _now()
+    now = milliseconds()
     sizes = [
         Metric(metric_key("counts", f"{stage}_{name}"), float(count), now, 0)
         for stage, found in counts.items()
@@ -172,5 +172,6 @@ def _file(catalog: DataCatalog, name: str) -> Path:
     return Path(str(catalog.get(name)._get_load_path()))  # type: ignore[union-attr]  # kedro has no public way
 
 
-def _now() -> int:
+def milliseconds() -> int:
+    """Return the time as MLflow counts it: milliseconds since 1970."""
     return int(time.time() * 1000)
