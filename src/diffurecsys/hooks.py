@@ -22,7 +22,7 @@ from diffurecsys.datasets import AtomicSave
 from diffurecsys.machine import git_revision
 from diffurecsys.parameters import Parameters, check_dataset_name
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
-from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
+from diffurecsys.provenance import Provenance, dataset_digest, describe_parameter, expected_digests
 
 ALL_THREADS = torch.get_num_threads()
 MADE_FROM = ".made_from"  # folder with digests, beside the cells
@@ -105,7 +105,7 @@ class StudyHooks:
 
     def _root_digest(self, name: str) -> str:
         if name == "raw_folder":
-            return file_digest(Path(self._catalog.load(name)) / self._parameters.dataset.archive)
+            return dataset_digest(self._parameters.dataset, Path(self._catalog.load(name)))
         if name.startswith("params:"):
             return describe_parameter(self._catalog.load(name))
         return name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from diffurecsys.checks import at_least, device, one_of, within
 from diffurecsys.data.specs import DatasetSpec
+from diffurecsys.data.split import LEAVE_ONE_OUT, PROTOCOLS, TEMPORAL, Protocol
 from diffurecsys.errors import UserError
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
 from diffurecsys.models.base import Family, RankerConfig
@@ -71,6 +73,48 @@ class PreprocessingParameters(Section):
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         at_least(self, 1, "user_k", "item_k", "max_length")
+
+
+@dataclass(frozen=True)
+class SplitParameters(Section):
+    """How events are divided into training, validation and test; `split: temporal` is short for its protocol.
+
+    Attributes:
+        protocol: `leave_one_out`: each user's last event is the test target, the one before the validation target;
+            `temporal`: targets are what users did last, or first, after points in time for all.
+        validation_from: first of these points: share of all interactions that lie before it, or a date (ISO 8601, UTC).
+        test_from: second of them.
+        target: which of a user's events of a period a temporal split asks for; histories of `last` ones go on after the
+            point, those of `first` ones end before it.
+    """
+
+    protocol: Protocol = LEAVE_ONE_OUT
+    validation_from: float | str | None = None
+    test_from: float | str | None = None
+    target: Literal["last", "first"] = "last"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, and fill in the points of a temporal split."""
+        one_of(self, PROTOCOLS, "protocol")
+        for name, usual in (("validation_from", 0.8), ("test_from", 0.9)):
+            value = getattr(self, name)
+            if self.protocol != TEMPORAL:
+                if value is not None:
+                    raise ValueError(f"{name} has a meaning under protocol: {TEMPORAL} alone, got {value!r}")
+            elif value is None:
+                object.__setattr__(self, name, usual)
+            else:
+                _check_point(name, value)
+
+
+def _check_point(name: str, value: float | str) -> None:
+    if isinstance(value, str):
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{name} must be a share like 0.8 or a date like 2024-03-01, got {value!r}") from None
+    elif not 0 < value < 1:
+        raise ValueError(f"{name} must be a share between 0 and 1, or a date like 2024-03-01, got {value}")
 
 
 @dataclass(frozen=True)
@@ -263,6 +307,7 @@ class Parameters:
     download: DownloadParameters
     study: Study
     preprocessing: PreprocessingParameters
+    split: SplitParameters
     evaluation: EvaluationParameters
     significance: SignificanceParameters
     groups: GroupParameters
@@ -281,6 +326,7 @@ SECTIONS: dict[str, type[Any]] = {
     "download": DownloadParameters,
     "study": StudyParameters,
     "preprocessing": PreprocessingParameters,
+    "split": SplitParameters,
     "evaluation": EvaluationParameters,
     "significance": SignificanceParameters,
     "groups": GroupParameters,
@@ -301,7 +347,10 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     for name in raw:
         if name not in known:
             problems.append(_unknown(str(name), "", known))
+    if isinstance(raw.get("split"), str):
+        raw = {**raw, "split": {"protocol": raw["split"]}}
     parts = {name: _typed(kind, raw.get(name), name, problems) for name, kind in SECTIONS.items()}
+    problems += _contradictions(parts["preprocessing"], parts["split"])
     experiment = _plain(raw, "experiment", str, problems)
     threads = _plain(raw, "threads", int, problems, optional=True)
     if threads is not None and threads < 1:
@@ -317,6 +366,15 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}")
     return Parameters(**{**parts, "study": study, "experiment": experiment, "threads": threads})
+
+
+def _contradictions(preprocessing: PreprocessingParameters | None, split: SplitParameters | None) -> list[str]:
+    if preprocessing and split and split.protocol == TEMPORAL and preprocessing.duplicates == "last":
+        return [
+            "preprocessing.duplicates: last keeps an event or not by what happened later, which a temporal split must "
+            "not know; choose keep or first"
+        ]
+    return []
 
 
 def check_dataset_name(shared: Mapping[str, Any]) -> None:
