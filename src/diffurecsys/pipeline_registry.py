@@ -13,6 +13,7 @@ from kedro.utils import find_kedro_project
 from diffurecsys.parameters import validate_parameters
 from diffurecsys.pipelines import (
     cells,
+    describe,
     export,
     groups,
     inference,
@@ -62,7 +63,13 @@ def _build(study: Study) -> dict[str, Pipeline]:
         "reporting": reporting.create_pipeline(study),
     }
     everything = Pipeline(list(parts.values()))
-    return {"__default__": everything, "train_eval": everything, **parts, "export": export.create_pipeline()}
+    return {
+        "__default__": everything,
+        "train_eval": everything,
+        **parts,
+        "describe": Pipeline([parts["ingestion"], parts["preprocessing"], describe.create_pipeline()]),
+        "export": export.create_pipeline(),
+    }
 
 
 def _configured_study() -> Study:

@@ -70,7 +70,8 @@ def find_time_points(
         raise DataError(
             f"the temporal split at {shown} leaves {sizes.get(0, 0):,} interactions before, {sizes.get(1, 0):,} "
             f"between and {sizes.get(2, 0):,} after these points; each part needs some. "
-            "Choose other split.validation_from and split.test_from, or split: leave_one_out where times are not comparable between users"
+            "Choose other split.validation_from and split.test_from, or split: leave_one_out where times cannot be "
+            "compared between users"
         )
     return points
 

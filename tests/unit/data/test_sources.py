@@ -86,10 +86,10 @@ def test_identifiers_stay_the_text_of_the_file(name, delimiter, tmp_path):
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1, max_size=12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(TEXT, TEXT, st.integers(-(10**9), 10**10)), min_size=1, max_size=8))
 @example([("\ufeff", "\x01", 0), ("\x02", "'", 1), ("\u2028", "\x85", 2)])
-def test_any_text_comes_back_from_csv_and_json_lines(found, tmp_path):
+def test_any_text_comes_back_from_csv_and_json_lines(tmp_path, found):
     """Written by Python's own writers, every value quoted."""
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([("who", "what", "when"), *found])
@@ -101,7 +101,7 @@ def test_any_text_comes_back_from_csv_and_json_lines(found, tmp_path):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=80), st.sampled_from(["a.csv", "a.jsonl", "a.inter", "a.csv.gz", "a.parquet"]))
-def test_any_bytes_are_read_or_refused_by_the_projects_own_error(content, name, tmp_path):
+def test_any_bytes_are_read_or_refused_by_the_projects_own_error(tmp_path, content, name):
     start = {"a.csv": b"who,what,when\n", "a.inter": b"who:token\twhat:token\twhen:float\n"}.get(name, b"")
     with contextlib.suppress(SourceError):
         table, record = read(tmp_path, name, start + content)
@@ -137,9 +137,9 @@ def test_times_without_zone_are_of_the_zone_that_is_named(tmp_path):
     assert table["timestamp"].to_pylist() == [MOMENT, summer, MOMENT]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29)), st.integers(-14 * 60, 14 * 60))
-def test_iso_times_are_what_python_takes_them_for(moment, minutes, tmp_path):
+def test_iso_times_are_what_python_takes_them_for(tmp_path, moment, minutes):
     zoned = moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     table, _ = read(tmp_path, "a.csv", f"who,what,when\nu,i,{zoned.isoformat()}\n", time_format="iso")
     assert table["timestamp"].to_pylist() == [(zoned - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)]

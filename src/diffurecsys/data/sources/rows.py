@@ -80,7 +80,7 @@ def load_rows(
             said = _first_line(error)
             hint = f"; time_format is {time_format!r}" if "format specifier" in said else ""
             raise SourceError(f"{file.path} cannot be read: {said}{hint}") from error
-        if file.delimited:
+        if file.format != "parquet":
             rejects += _take_rejects(connection, number, file)
     return rejects
 
@@ -91,10 +91,15 @@ def column_names(connection: duckdb.DuckDBPyConnection, file: SourceFile, sample
         return list(file.names)
     if file.format == "parquet":
         return list(_parquet_types(connection, file))
-    found = connection.execute(
-        f"SELECT DISTINCT unnest(json_keys(line)) FROM (SELECT line FROM {_lines(file)} "
-        f"WHERE json_valid(line) AND json_type(line) = 'OBJECT' LIMIT {sample})"
-    ).fetchall()
+    query = (
+        f"SELECT DISTINCT unnest(json_keys(line)) FROM (SELECT line FROM {_lines(file)} WHERE "
+        f"CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' END LIMIT {sample})"
+    )
+    try:
+        found = connection.execute(query).fetchall()
+    except duckdb.Error as error:
+        raise SourceError(f"{file.path} cannot be read: {_first_line(error)}") from error
+    _drop_rejects(connection)
     return sorted(name for (name,) in found)
 
 
@@ -153,7 +158,7 @@ def _lines(file: SourceFile) -> str:
     return (
         f"(SELECT line FROM read_csv({literal(str(file.path))}, columns={{'line': 'VARCHAR'}}, header=false, "
         f"delim={literal(_ONE_COLUMN)}, quote='', escape='', compression={literal(file.compression)}, "
-        f"nullstr={literal(_NO_TEXT)}, auto_detect=false, max_line_size=16777216))"
+        f"nullstr={literal(_NO_TEXT)}, auto_detect=false, max_line_size=16777216, store_rejects=true, rejects_limit=0))"
     )
 
 
@@ -173,7 +178,7 @@ def _take_rejects(connection: duckdb.DuckDBPyConnection, number: int, file: Sour
         "SELECT line_byte_position, error_type, csv_line FROM reject_errors "
         "QUALIFY row_number() OVER (PARTITION BY line_byte_position ORDER BY byte_position) = 1 ORDER BY 1"
     ).fetchall()
-    connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
+    _drop_rejects(connection)
     if not found:
         return []
     before = [len(text) - len(text.lstrip("\r\n")) for _, _, text in found]
@@ -181,6 +186,11 @@ def _take_rejects(connection: duckdb.DuckDBPyConnection, number: int, file: Sour
     return [
         Reject(number, line, reason, text.strip("\r\n")) for line, (_, reason, text) in zip(lines, found, strict=True)
     ]
+
+
+def _drop_rejects(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("DROP TABLE IF EXISTS reject_errors")
+    connection.execute("DROP TABLE IF EXISTS reject_scans")
 
 
 def _first_line(error: Exception) -> str:
