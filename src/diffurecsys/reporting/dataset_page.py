@@ -136,8 +136,8 @@ def find_warnings(facts: DatasetFacts, *, protocol: str, ticks: int) -> list[str
     few = min(facts.targets.values(), key=lambda target: target.n)
     if few.n < FEW_TARGETS:
         said.append(
-            f"Only {facts.targets[VALIDATION].n:,} validation and {test.n:,} test targets: the 95 % interval of a metric "
-            f"reaches some {1.96 * 0.3 / few.n**0.5:.3f} to either side, and small differences cannot be shown."
+            f"Only {facts.targets[VALIDATION].n:,} validation and {test.n:,} test targets: the 95 % interval of a "
+            f"metric reaches some {1.96 * 0.3 / few.n**0.5:.3f} to either side, and small differences cannot be shown."
         )
     for name in SPLITS:
         target = facts.targets[name]

@@ -8,7 +8,7 @@ from diffurecsys.columns import SPLITS
 from diffurecsys.data.split import LEAVE_ONE_OUT, TEMPORAL
 from diffurecsys.data.temporal import describe_time
 
-PROTOCOLS = {
+PROTOCOLS: dict[str, str] = {
     LEAVE_ONE_OUT: "leave-one-out: each user's last item is the test target, the one before the validation target",
     TEMPORAL: "temporal: targets are what users did after points in time that hold for all; training, filtering "
     "and the catalogue know only what happened before",

@@ -45,7 +45,7 @@ def line_of_row(row: int, file: SourceFile, rejected: Collection[int]) -> int:
 def _record_lines(file: SourceFile) -> Iterator[int]:
     """Yield the line on which each record begins, the header's included; empty lines are none."""
     with open_bytes(file.path, file.compression) as stream:
-        decoded = io.TextIOWrapper(stream, "utf-8", "replace", newline="")  # type: ignore[type-var]
+        decoded = io.TextIOWrapper(stream, "utf-8", "replace", newline="")
         if len(file.delimiter) > 1 or not file.quote or not file.delimited:
             yield from (number for number, line in enumerate(decoded, start=1) if line.strip("\r\n"))
             return
