@@ -325,3 +325,20 @@ def test_an_entry_that_cannot_be_meant_is_refused(values, message):
         Rule("event")
     with pytest.raises(ValueError, match="quote true and false"):
         Rule("event", (True,))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_may_end_as_they_do_anywhere(end, tmp_path):
+    content = end.join(["who,what,when", 'u,"i, j",1', "", "v,k,2", ""])
+    assert rows(read(tmp_path, "a.csv", content.encode())[0]) == [("u", "i, j", 1_000_000), ("v", "k", 2_000_000)]
+    bad = end.join(["who,what,when", "u,i,1", "", "v,k", "w,l,never", ""])
+    with pytest.raises(SourceError, match=r"line 4: 'v,k' has fewer values[^\0]*line 5, column when: 'never'"):
+        read(tmp_path, "a.csv", bad.encode())
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_of_json_and_atomic_files_too(end, tmp_path):
+    lines = end.join(['{"who": "u", "what": "i", "when": 1}', '{"who": "v", "what": "j", "when": 2}', ""])
+    assert rows(read(tmp_path, "a.jsonl", lines.encode())[0]) == [("u", "i", 1_000_000), ("v", "j", 2_000_000)]
+    lines = end.join(["who:token\twhat:token\twhen:float", "u\ti\t1", "v\tj\t2", ""])
+    assert rows(read(tmp_path, "a.inter", lines.encode())[0]) == [("u", "i", 1_000_000), ("v", "j", 2_000_000)]

@@ -144,11 +144,11 @@ def _columns(
 
 def _read_csv(file: SourceFile) -> str:
     columns = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(len(file.names)))
-    newline = {"\r": r"\r", "\r\n": r"\r\n", "\n": r"\n"}[file.newline]
+    newline = r"new_line='\r', " if file.newline == "\r" else ""  # others are found; `\r\n` would find no rows
     return (
         f"read_csv({literal(str(file.path))}, columns={{{columns}}}, header={str(file.header).lower()}, "
         f"delim={literal(file.delimiter)}, quote={literal(file.quote)}, escape={literal(file.quote)}, "
-        f"new_line={literal(newline)}, compression={literal(file.compression)}, nullstr={literal(_NO_TEXT)}, "
+        f"{newline}compression={literal(file.compression)}, nullstr={literal(_NO_TEXT)}, "
         "auto_detect=false, strict_mode=true, store_rejects=true, rejects_limit=0)"
     )
 
