@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -220,11 +221,10 @@ def parse_rule(text: str) -> Rule:
     Raises:
         ExperimentError: it is neither.
     """
-    if match := re.fullmatch(r"(.+?)>=\s*([-+0-9.eE]+)", text):
-        try:
-            return Rule(match[1].strip(), at_least=float(match[2]))
-        except ValueError:
-            pass
+    column, more, number = text.partition(">=")
+    if more:
+        with suppress(ValueError):
+            return Rule(column.strip(), at_least=float(number))
     elif match := re.fullmatch(r"([^=]+)=(.+)", text):
         return Rule(match[1].strip(), tuple(value.strip() for value in match[2].split(",")))
     raise ExperimentError(f"--keep {text!r}: write a rule like event=view,buy or rating>=4")

@@ -40,6 +40,7 @@ PATTERNS = (
     *("%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d", "%Y%m%d", "%Y%m%d%H%M%S"),
 )
 SAMPLE = 20_000  # rows that times are tried on
+LEAST_SHARE = 0.4  # of values that a format must fit: other rows may be bad, or of another kind
 PLAUSIBLE = (315_532_800 * MICROSECONDS, 4_102_444_800 * MICROSECONDS)  # 1980 to 2100
 
 
@@ -114,7 +115,7 @@ def propose_item_table(path: Path, item: str) -> ItemTable:
 
 
 def propose_time_format(path: Path, delimiter: str | None, time: str, *, header: bool = True) -> str:
-    """Guess how times are written: what fits all of the first rows, and lies between 1980 and 2100 where numbers do.
+    """Guess how times are written: what fits most of the first rows, with dates between 1980 and 2100 where it can.
 
     Raises:
         SourceError: nothing fits; shows a value.
@@ -129,17 +130,18 @@ def propose_time_format(path: Path, delimiter: str | None, time: str, *, header:
         if str(kind).startswith(("TIMESTAMP", "DATE")) or not n_rows:
             return "s"
         low, high = PLAUSIBLE
+        shares: dict[str, float] = {}
         for name in ("%Y%m%d", *EPOCHS, ISO, *PATTERNS):
-            fits, usual = single_row(
+            share, usual = single_row(
                 connection,
-                f"SELECT count(us) = count(*), coalesce(median(us) BETWEEN {low} AND {high}, false) "
+                f"SELECT count(us) / count(*), coalesce(median(us) BETWEEN {low} AND {high}, false) "
                 f"FROM (SELECT {microseconds('text', name, 'UTC')} AS us FROM tried)",
             )
-            if fits and usual:
-                return name
-        (numbers,) = single_row(connection, f"SELECT count({microseconds('text', 's', 'UTC')}) = count(*) FROM tried")
-    if numbers:
-        return "s"  # positions rather than times, but in an order
+            if usual or name == "s":  # numbers that are no dates may be positions, and have an order
+                shares[name] = share if usual else share / 2
+    best = max(shares, key=lambda name: shares[name])  # the first of equals
+    if shares[best] > LEAST_SHARE:
+        return best
     raise SourceError(
         f"{path}: column {time!r} holds {example!r}, which is no time that is known; say how it is written with "
         "--time-format"
