@@ -63,14 +63,13 @@ def wide_table(leaderboard: Leaderboard, paper: PaperResults | None = None) -> p
 def leaderboard_table(
     leaderboard: Leaderboard, split: str, ranking: Ranking, paper: PaperResults | None = None
 ) -> Table:
-    """Return the leaderboard of a split and ranking as text, each model followed by the paper's numbers for it.
+    """Return the leaderboard of a split and ranking as text, best first, each followed by the paper's numbers for it.
 
     The paper ranks all items, so it stands beside no other ranking.
     """
-    metrics = leaderboard.metrics
-    scores = {
-        name: [leaderboard.score(name, split, metric, ranking) for metric in metrics] for name in leaderboard.names
-    }
+    metrics, declared = leaderboard.metrics, leaderboard.declared
+    ordered = sorted(leaderboard.names, key=lambda name: -leaderboard.score(name, split, declared, ranking).mean)
+    scores = {name: [leaderboard.score(name, split, metric, ranking) for metric in metrics] for name in ordered}
     best = [max(column) for column in zip(*([score.mean for score in row] for row in scores.values()), strict=True)]
     lines = []
     for name, row in scores.items():
@@ -90,7 +89,8 @@ def leaderboard_table(
         f"{split.capitalize()}, {ranking_text(ranking)}",
         ("ranker", *metrics, "seconds", "seeds"),
         tuple(lines),
-        "Mean ± standard deviation over seeds.",
+        f"Mean ± standard deviation over seeds; sorted by {declared}.",
+        scope=f"{split.capitalize()} targets; {ranking_text(ranking)}; seeds in the last column.",
     )
 
 
