@@ -62,7 +62,7 @@ def microseconds(text: str, time_format: str, time_zone: str) -> str:
     else:
         parsed = f"try_strptime({trimmed}, {literal(time_format)})"
         found = f"epoch_us({parsed})" if "%z" in time_format or "%Z" in time_format else epoch(parsed, time_zone)
-    return f"(SELECT CASE WHEN us BETWEEN {EARLIEST} AND {LATEST} THEN us END FROM (SELECT {found} AS us))"
+    return f"(CASE WHEN ({found}) BETWEEN {EARLIEST} AND {LATEST} THEN ({found}) END)"
 
 
 def epoch(timestamp: str, time_zone: str) -> str:
