@@ -17,7 +17,7 @@ from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
 from diffurecsys.parameters import Parameters
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
-from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
+from diffurecsys.provenance import Provenance, dataset_digest, describe_parameter, expected_digests
 from diffurecsys.run_lock import ExperimentLock
 from diffurecsys.start import (
     check_clock,
@@ -127,7 +127,7 @@ class StudyHooks:
 
     def _root_digest(self, name: str) -> str:
         if name == "raw_folder":
-            return file_digest(Path(self._catalog.load(name)) / self._parameters.dataset.archive)
+            return dataset_digest(self._parameters.dataset, Path(self._catalog.load(name)))
         if name.startswith("params:"):
             return describe_parameter(self._catalog.load(name))
         return name

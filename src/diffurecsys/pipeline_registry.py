@@ -13,6 +13,7 @@ from kedro.utils import find_kedro_project
 from diffurecsys.parameters import Parameters, validate_parameters
 from diffurecsys.pipelines import (
     cells,
+    describe,
     export,
     groups,
     inference,
@@ -73,9 +74,10 @@ def _build(parameters: Parameters) -> dict[str, Pipeline]:
         "__default__": everything,
         "train_eval": everything,
         **parts,
-        "export": export.create_pipeline(),
         "plan": plan,
         "tune": data + plan + tuning.create_pipeline(study, parameters.tuning),
+        "describe": data + describe.create_pipeline(),
+        "export": export.create_pipeline(),
     }
 
 

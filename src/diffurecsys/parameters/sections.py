@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from diffurecsys.checks import at_least, device, one_of, within
 from diffurecsys.data.specs import DatasetSpec, check_mirror
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
+from diffurecsys.parameters.splitting import SplitParameters
 from diffurecsys.study import ROLES, Role, Study
 from diffurecsys.tuning.space import TuningParameters
 
@@ -265,6 +266,7 @@ class Parameters:
     download: DownloadParameters
     study: Study
     preprocessing: PreprocessingParameters
+    split: SplitParameters
     evaluation: EvaluationParameters
     significance: SignificanceParameters
     groups: GroupParameters
@@ -285,6 +287,7 @@ SECTIONS: dict[str, type[Any]] = {
     "download": DownloadParameters,
     "study": StudyParameters,
     "preprocessing": PreprocessingParameters,
+    "split": SplitParameters,
     "evaluation": EvaluationParameters,
     "significance": SignificanceParameters,
     "groups": GroupParameters,
