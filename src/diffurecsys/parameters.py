@@ -13,11 +13,13 @@ from pydantic_core import ErrorDetails
 
 from diffurecsys.checks import at_least, device, one_of, within
 from diffurecsys.data.specs import DatasetSpec
+from diffurecsys.data.split import TRAINING
 from diffurecsys.errors import UserError
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
 from diffurecsys.models.base import Family, RankerConfig
 from diffurecsys.models.registry import FamilyError, find_family
-from diffurecsys.study import ROLES, RankerSpec, Role, Study, Sweep
+from diffurecsys.serving.settings import FinalFitParameters, RecommendParameters
+from diffurecsys.study import ROLES, FinalFitOn, RankerSpec, Role, Study, Sweep
 from diffurecsys.training.config import TrainingConfig
 
 T = TypeVar("T")
@@ -246,12 +248,14 @@ class StudyParameters(Section):
         n_seeds: seeds of each ranker that trains.
         references: every ranker is tested against these; none: all that train against each other and the others.
         sweeps: rankers trained again with other values of one parameter.
+        final_fit_on: what all rankers learn from before the test targets are ranked, see `RankerSpec`.
     """
 
     rankers: tuple[str, ...]
     n_seeds: int = 5
     references: tuple[str, ...] = ()
     sweeps: dict[str, SweepParameters] = field(default_factory=dict)
+    final_fit_on: FinalFitOn = TRAINING
 
 
 @dataclass(frozen=True)
@@ -268,6 +272,8 @@ class Parameters:
     groups: GroupParameters
     probes: ProbeParameters
     maps: MapParameters
+    recommend: RecommendParameters
+    final_fit: FinalFitParameters
     threads: int | None = None
 
     @property
@@ -286,8 +292,11 @@ SECTIONS: dict[str, type[Any]] = {
     "groups": GroupParameters,
     "probes": ProbeParameters,
     "maps": MapParameters,
+    "recommend": RecommendParameters,
+    "final_fit": FinalFitParameters,
 }
 OTHERS = ("experiment", "threads", "models")
+OF_USE = ("recommend", "final_fit")  # change no number of a study
 
 
 def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
@@ -362,7 +371,9 @@ def _study(parameters: StudyParameters | None, models: Any, problems: list[str])
     if named or any(name not in ready for name in parameters.rankers):
         return None
     seeds = {name: count for name in parameters.rankers if (count := ready[name][1]) is not None}
-    specs = tuple(ready[name][0] for name in parameters.rankers)
+    specs = tuple(
+        dataclasses.replace(ready[name][0], final_fit_on=parameters.final_fit_on) for name in parameters.rankers
+    )
     try:
         return Study(specs, parameters.n_seeds, seeds, parameters.references, sweeps)
     except ValueError as error:
@@ -473,10 +484,13 @@ def _field_names(kind: type[Any], parents: list[str]) -> list[str]:
 def leaves(parameters: Parameters) -> Iterator[tuple[str, str]]:
     """Yield every single value that belongs to the study as a whole, under its dotted name."""
     for name, section in parameters.sections.items():
+        if name in OF_USE:
+            continue
         if name == "study":
             study = parameters.study
             yield "study.rankers", ", ".join(study.names)
             yield "study.n_seeds", str(study.n_seeds)
             yield "study.references", ", ".join(study.references)
+            yield "study.final_fit_on", study.final_fit_on
         else:
             yield from flatten(section, name).items()

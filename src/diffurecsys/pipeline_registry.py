@@ -14,11 +14,13 @@ from diffurecsys.parameters import validate_parameters
 from diffurecsys.pipelines import (
     cells,
     export,
+    final_fit,
     groups,
     inference,
     ingestion,
     maps,
     preprocessing,
+    recommend,
     reporting,
     significance,
     sweep,
@@ -62,7 +64,12 @@ def _build(study: Study) -> dict[str, Pipeline]:
         "reporting": reporting.create_pipeline(study),
     }
     everything = Pipeline(list(parts.values()))
-    return {"__default__": everything, "train_eval": everything, **parts, "export": export.create_pipeline()}
+    uses = {
+        "export": export.create_pipeline(),
+        "final_fit": final_fit.create_pipeline(),
+        "recommend": recommend.create_pipeline(),
+    }
+    return {"__default__": everything, "train_eval": everything, **parts, **uses}
 
 
 def _configured_study() -> Study:

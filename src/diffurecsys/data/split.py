@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,11 @@ from diffurecsys.errors import DataError
 from diffurecsys.files import atomic_path
 
 LEAVE_ONE_OUT = "leave_one_out"
+
+Learnt = Literal["training", "training_and_validation", "everything"]
+TRAINING: Learnt = "training"
+WITH_VALIDATION: Learnt = "training_and_validation"
+EVERYTHING: Learnt = "everything"
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,26 @@ class StudyData:
             for array in arrays:
                 digest.update(array.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def learning_from(data: StudyData, learnt: Learnt) -> StudyData:
+    """Return the data with other events to be learnt from; whom to ask, and items' numbers, stay.
+
+    Args:
+        data: sequences and split.
+        learnt: `training`, the split's own; `training_and_validation`, for rankers that were chosen already: users'
+            events up to their last validation target; `everything`: all events, the test targets too.
+    """
+    if learnt == TRAINING:
+        return data
+    store, split = data.store, data.split
+    if learnt == EVERYTHING:
+        train = Spans(store.offsets[:-1].clone(), store.offsets[1:].clone())
+    else:
+        users = split.validation.users(store)
+        end = split.train.end.scatter_reduce(0, users, split.validation.end + 1, "amax")
+        train = Spans(split.train.start, end)
+    return StudyData(store, replace(split, train=train))
 
 
 def leave_one_out(store: SequenceStore, *, max_length: int) -> Split:

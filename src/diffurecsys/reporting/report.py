@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from diffurecsys.columns import TEST
-from diffurecsys.data.split import LEAVE_ONE_OUT
-from diffurecsys.evaluation.leaderboard import BASELINE, CONTROL, DECLARED_METRIC, Leaderboard, find_warnings
+from diffurecsys.data.split import LEAVE_ONE_OUT, TRAINING, WITH_VALIDATION
+from diffurecsys.evaluation.leaderboard import BASELINE, CONTROL, DECLARED_METRIC, find_warnings
 from diffurecsys.reporting.answer import answer
 from diffurecsys.reporting.leaderboard_tables import ranking_text
 from diffurecsys.reporting.paper import PaperResults
@@ -24,6 +24,11 @@ Counts = Mapping[str, Mapping[str, int]]
 
 PROTOCOLS = {
     LEAVE_ONE_OUT: "leave-one-out: each user's last item is the test target, the one before the validation target"
+}
+
+LEARNT = {
+    TRAINING: "the training part alone, as in the paper",
+    WITH_VALIDATION: "training and validation targets, by every ranker, for as many epochs as validation chose",
 }
 
 LATEX = {
@@ -132,7 +137,7 @@ def write_report(
         title=f"{experiment}: sequential recommenders on {dataset}",
         answer=answer(results),
         warnings=(*find_warnings(results.leaderboard), *warnings),
-        setup=tuple(_setup(results.leaderboard, dataset, counts, protocol, run)),
+        setup=tuple(_setup(results, dataset, counts, protocol, run)),
         sections=tuple(part for part in sections if part.sentences or part.tables or part.figures),
         left_out=tuple(f"{part.title}: {part.absent}." for part in PARTS if part not in there and part.absent),
         reading=tuple(_reading(paper)),
@@ -171,8 +176,9 @@ def render_html(report: Report, figures: Mapping[str, Figure] | None = None) -> 
 
 
 def _setup(
-    board: Leaderboard, dataset: str, counts: Counts, protocol: str, run: Mapping[str, str]
+    results: Results, dataset: str, counts: Counts, protocol: str, run: Mapping[str, str]
 ) -> list[tuple[str, str]]:
+    board = results.leaderboard
     seeds = sorted({board.score(name, TEST, board.metrics[0]).n_seeds for name in board.trained})
     primary, other = board.rankings
     rows = [
@@ -180,6 +186,7 @@ def _setup(
         ("After filtering", _count(counts["core"])),
         ("Before filtering", _count(counts["raw"])),
         ("Split", PROTOCOLS.get(protocol, protocol)),
+        ("Learnt from before test", LEARNT[results.study.final_fit_on]),
         (
             "Ranking",
             f"of the whole catalogue of {counts['core']['items']:,} items: {ranking_text(primary)} (tests, groups and "

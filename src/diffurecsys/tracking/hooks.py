@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 from kedro.config import OmegaConfigLoader
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
@@ -18,7 +19,9 @@ from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
 from diffurecsys.machine import git_revision
 from diffurecsys.parameters import leaves
+from diffurecsys.serving.catalogue import Catalogue
 from diffurecsys.study import Cell
+from diffurecsys.tracking.registry import CHAMPION, FINAL, register_best, register_final
 from diffurecsys.tracking.runs import (
     TrackedCell,
     log_counts,
@@ -43,6 +46,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         self._tracking = False
         self._cells: dict[str, Cell] = {}
         self._runs: dict[str, str] = {}
+        self._items: Catalogue | None = None
 
     @hook_impl
     def after_context_created(self, context: StudyContext) -> None:
@@ -73,7 +77,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Open the parent run."""
         super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
-        self._runs = {}
+        self._runs, self._items = {}, None
         self._tracking = self._is_mlflow_enabled
         if not self._tracking:
             return
@@ -105,13 +109,41 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             log_file(self.run_id, self._catalog, dataset_name)
             if dataset_name == "study_ranks":
                 log_means(self.run_id, data, self._parameters.evaluation.cutoffs)
+                self._register(data)
+        elif dataset_name == "final_weights":
+            name = register_final(
+                self.run_id, *(self._tags[key] for key in ("experiment", "dataset")), self._catalog, self._tags
+            )
+            logger.info("MLflow: models:/%s@%s", name, FINAL)
         logger.debug("Tracking %s took %.2f s", dataset_name, time.perf_counter() - began)
 
     def _cell_run(self, cell: Cell) -> str:
         """Return the cell's nested run; open it and log its fitting where that has not happened in this run."""
         if cell.namespace not in self._runs:
-            tracked = TrackedCell.load(cell, self._catalog)
-            run_id = start_cell_run(self.run_id, cell, tracked.record, self._tags)
+            tracked = TrackedCell.load(cell, self._catalog, self._catalogue())
+            run_id = start_cell_run(
+                self.run_id, cell, tracked.record, self._tags, list(self._cells).index(cell.namespace)
+            )
             self._runs[cell.namespace] = run_id
             log_fitting(run_id, tracked)
         return self._runs[cell.namespace]
+
+    def _register(self, study_ranks: pd.DataFrame) -> None:
+        evaluation = self._parameters.evaluation
+        names = register_best(
+            self._tags["experiment"],
+            self._tags["dataset"],
+            self._parameters.study,
+            study_ranks,
+            self._catalog.load("split").fingerprint,
+            evaluation.ranking,
+            evaluation.cutoffs,
+        )
+        logger.info("MLflow: registered %s, each @%s", ", ".join(names) or "no model", CHAMPION)
+
+    def _catalogue(self) -> Catalogue:
+        """Return the study's items, read once a run."""
+        if self._items is None:
+            vocabulary = self._catalog.load("item_vocabulary").to_pyarrow()
+            self._items = Catalogue.of(self._catalog.load("split"), vocabulary)
+        return self._items

@@ -106,6 +106,14 @@ class Hybrid(Ranker):
         """Return the network's own loss."""
         return self.network.loss(batch, generator)
 
+    def adopt(self, other: Ranker, data: StudyData) -> None:
+        """Take over both rankers' settings, the weight and the sharpness."""
+        assert isinstance(other, Hybrid)
+        self.network.adopt(other.network, data)
+        self.counts.adopt(other.counts, data)
+        self.weight.copy_(other.weight)
+        self.sharpness.copy_(other.sharpness)
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the network's."""
         return self.network.parameter_groups()
