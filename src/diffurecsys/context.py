@@ -6,7 +6,7 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 
-from diffurecsys.parameters import Parameters, validate_parameters
+from diffurecsys.parameters import Parameters, validate_parameters, with_digests
 
 
 class StudyContext(KedroContext):
@@ -22,7 +22,10 @@ class StudyContext(KedroContext):
             ParameterError: one of them is unknown, missing or impossible.
         """
         if self._checked is None:
-            self._checked = validate_parameters(self.config_loader["parameters"])
+            shared = self.config_loader["globals"]
+            checked = validate_parameters(self.config_loader["parameters"])
+            tables = self.project_path / str(shared["imported_cells"]) / checked.experiment
+            self._checked = with_digests(checked, tables)
         return self._checked
 
     @property

@@ -91,6 +91,8 @@ class StudyHooks:
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
         """Remove a cell's checkpoint once its weights are safe."""
+        if dataset_name == "final_weights":
+            (self._catalog.load("cells_folder") / "final" / "checkpoint.pt").unlink(missing_ok=True)
         namespace, _, kind = dataset_name.rpartition(".")
         if kind == "weights":
             cell = self._catalog.load(f"params:{namespace}.cell")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +19,7 @@ from diffurecsys.data.split import TRAINING
 from diffurecsys.errors import UserError
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
 from diffurecsys.models.base import Family, RankerConfig
+from diffurecsys.models.imported import IMPORTED, ImportedConfig
 from diffurecsys.models.registry import FamilyError, find_family
 from diffurecsys.serving.settings import FinalFitParameters, RecommendParameters
 from diffurecsys.study import ROLES, FinalFitOn, RankerSpec, Role, Study, Sweep
@@ -230,6 +233,23 @@ class RankerParameters(Section):
 
 
 @dataclass(frozen=True)
+class ImportParameters(Section):
+    """One entry of `import_ranks`: a ranker of another tool, see `diffurecsys.evaluation.imported_ranks`.
+
+    Attributes:
+        file: CSV or Parquet, in data/01_raw/cells/<experiment>.
+        role: its section in tables.
+    """
+
+    file: str
+    role: Role = "baseline"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        ImportedConfig(self.file)
+
+
+@dataclass(frozen=True)
 class SweepParameters(Section):
     """One entry of `study.sweeps`, see `diffurecsys.study.Sweep`."""
 
@@ -295,7 +315,7 @@ SECTIONS: dict[str, type[Any]] = {
     "recommend": RecommendParameters,
     "final_fit": FinalFitParameters,
 }
-OTHERS = ("experiment", "threads", "models")
+OTHERS = ("experiment", "threads", "models", "import_ranks")
 OF_USE = ("recommend", "final_fit")  # change no number of a study
 
 
@@ -315,7 +335,7 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     threads = _plain(raw, "threads", int, problems, optional=True)
     if threads is not None and threads < 1:
         problems.append(f"threads: must be at least 1, got {threads}")
-    study = _study(parts["study"], raw.get("models") or {}, problems)
+    study = _study(parts["study"], raw.get("models") or {}, _imports(raw, problems), problems)
     if study is not None:
         for name, field_name in (("probes", "probed"), ("maps", "mapped")):
             section: Any = parts[name]
@@ -353,7 +373,51 @@ def flatten(values: Any, prefix: str = "") -> dict[str, str]:  # noqa: ANN401 - 
     return found
 
 
-def _study(parameters: StudyParameters | None, models: Any, problems: list[str]) -> Study | None:  # noqa: ANN401
+def _imports(raw: Mapping[str, Any], problems: list[str]) -> list[RankerSpec]:
+    """Make rankers of the tables that other tools wrote."""
+    entries, found = raw.get("import_ranks") or {}, []
+    if not isinstance(entries, Mapping):
+        problems.append(f"import_ranks: must map names to files (got {entries!r})")
+        return []
+    for name, entry in entries.items():
+        known = _typed(ImportParameters, entry, f"import_ranks.{name}", problems)
+        if str(name) in (raw.get("models") or {}):
+            problems.append(f"import_ranks.{name}: there is a ranker of this name in models; choose another")
+        elif known is not None:
+            found.append(RankerSpec(str(name), IMPORTED, known.role, ImportedConfig(known.file), TrainingConfig()))
+    return found
+
+
+def with_digests(parameters: Parameters, folder: Path) -> Parameters:
+    """Put the digests of imported tables into their rankers, so that another file is another ranker.
+
+    Args:
+        parameters: as validated.
+        folder: where the tables lie.
+
+    Raises:
+        ParameterError: a table is not there.
+    """
+    specs = []
+    for spec in parameters.study.specs:
+        network = spec.network
+        if isinstance(network, ImportedConfig):
+            path = folder / network.file
+            if not path.is_file():
+                raise ParameterError(f"import_ranks.{spec.name}.file: there is no file {path}")
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            spec = dataclasses.replace(spec, network=dataclasses.replace(network, digest=digest))
+        specs.append(spec)
+    return dataclasses.replace(parameters, study=dataclasses.replace(parameters.study, specs=tuple(specs)))
+
+
+def _study(
+    parameters: StudyParameters | None,
+    models: Any,  # noqa: ANN401
+    imports: list[RankerSpec],
+    problems: list[str],
+) -> Study | None:
     """Put the grid together; every entry of `models` is checked, whether or not the study names it."""
     if not isinstance(models, Mapping):
         problems.append(f"models: must map names to rankers (got {models!r})")
@@ -374,6 +438,7 @@ def _study(parameters: StudyParameters | None, models: Any, problems: list[str])
     specs = tuple(
         dataclasses.replace(ready[name][0], final_fit_on=parameters.final_fit_on) for name in parameters.rankers
     )
+    specs += tuple(dataclasses.replace(spec, final_fit_on=parameters.final_fit_on) for spec in imports)
     try:
         return Study(specs, parameters.n_seeds, seeds, parameters.references, sweeps)
     except ValueError as error:

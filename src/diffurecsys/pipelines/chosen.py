@@ -12,6 +12,7 @@ from diffurecsys.data.split import StudyData
 from diffurecsys.errors import DataError, UserError
 from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.evaluation.ranks import Ranking
+from diffurecsys.models.imported import IMPORTED
 from diffurecsys.models.weights import RankerWeights, load_weights
 from diffurecsys.pipelines.arrays import ranks_by_seed
 from diffurecsys.serving.settings import BEST
@@ -27,10 +28,12 @@ def weights_file(folder: Path, cell: Cell | None) -> Path:
 
 
 def validation_scores(study: Study, study_ranks: pd.DataFrame, ranking: Ranking) -> dict[Cell, float]:
-    """Return the validation NDCG@10 of every cell but the sweeps'."""
+    """Return the validation NDCG@10 of every cell but the sweeps' and those that cannot be asked."""
     found = {}
     for name in study.names:
         if not (study_ranks[MODEL] == name).any():
+            continue
+        if study.spec(name).family == IMPORTED:
             continue
         by_seed = ranks_by_seed(study_ranks, name, VALIDATION)
         for cell in study.cells_of(name):

@@ -83,7 +83,7 @@ def test_a_killed_refit_goes_on_and_ends_the_same(tmp_path):
 
 
 def test_without_a_number_of_epochs_nothing_is_trained():
-    with pytest.raises(DataError, match="how many epochs sasrec.seed_0 needs is not known"):
+    with pytest.raises(DataError, match=r"how many epochs sasrec\.seed_0 needs is not known"):
         refit(cell(), fit_cell(cell(), make_data()).weights, make_data(), epochs=None)
 
 

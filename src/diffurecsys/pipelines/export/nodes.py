@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffurecsys.data.split import StudyData
+from diffurecsys.models.imported import IMPORTED
 from diffurecsys.remote import describe_cell
 from diffurecsys.study import Study
 from diffurecsys.training.cell_files import cell_folder, differences, read_record
@@ -18,6 +19,8 @@ def list_missing_cells(study: Study, split: StudyData, imported_cells: Path) -> 
     """Return all cells that have no finished files under `imported_cells`, first seeds first."""
     missing = []
     for cell in sorted(study.cells, key=lambda cell: cell.seed):
+        if cell.spec.family == IMPORTED:
+            continue
         record = read_record(cell_folder(imported_cells, cell))
         if record is None or differences(record, cell, split):
             missing.append(describe_cell(cell))
