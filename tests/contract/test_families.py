@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from diffurecsys.data.split import StudyData, leave_one_out
 from diffurecsys.data.store import SequenceStore
 from diffurecsys.models.base import Ranker, VectorRanker, scorer
 from diffurecsys.models.weights import config_from, load_weights, save_weights
+from diffurecsys.serving.one_history import Draws, batch_of, one_history_at_a_time
 from diffurecsys.serving.recommender import Recommender
 from diffurecsys.study import Cell
 from diffurecsys.training.fit import fit_cell, rank_cell
@@ -260,7 +262,7 @@ def test_the_first_and_the_last_item_can_be_recommended(case):
 def test_what_is_served_is_what_evaluation_ranks(case, data, ranker):
     """Whole histories in identifiers against the cut ones of evaluation, from one event to more than the longest."""
     names = [f"item {number}" for number in range(N_ITEMS)]
-    steps = case.network.steps_for("evaluation")
+    steps = case.network.steps_for("evaluation") or case.capabilities.steps or None
     store, examples = data.store, data.split.test
     whole = [
         [names[item] for item in store.items[first:end].tolist()]
@@ -310,3 +312,16 @@ def test_test_items_are_never_learnt_from(case, data):
     spec = dataclasses.replace(case.spec(epochs=1), final_fit_on="training_and_validation")
     one, again = (fit_cell(Cell(spec, 0), part).weights.state for part in (data, changed))
     assert same(one, again)
+
+
+def test_one_history_by_whole_matrices_gives_the_packed_ones_vector(case, ranker):
+    """What exporters follow is what is evaluated, at every length."""
+    if not case.capabilities.vectors:
+        pytest.skip("has no vectors")
+    steps = 2 if case.capabilities.steps else None
+    with torch.inference_mode(), patch("torch.randn", Draws()):
+        for history in ([3], [7, 6], list(range(MAX_LENGTH)), [1, 1, 5]):
+            packed = ranker.users(pack_histories([history]), generator(), steps)
+            with one_history_at_a_time():
+                whole = ranker.users(batch_of(torch.tensor(history)), generator(), steps)
+            torch.testing.assert_close(whole, packed, rtol=1e-4, atol=1e-5)

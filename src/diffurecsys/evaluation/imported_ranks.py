@@ -159,7 +159,7 @@ def _places(path: Path, table: pd.DataFrame, name: str, n_items: int) -> IntArra
     if wrong.any():
         row = table.iloc[int(wrong.argmax())]
         raise DataError(
-            f"{path}: {name} must be a whole number from 1 to {n_items}, got {row[name]!r} for user {row[USER_ID]!r} "
+            f"{path}: {name} must be a whole number from 1 to {n_items}, got {row[name]} for user {row[USER_ID]!r} "
             f"({int(wrong.sum())} such rows)"
         )
     return ranks.astype(np.int64) - 1
