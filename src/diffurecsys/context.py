@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from kedro.framework import project
 from kedro.framework.context import KedroContext
 
-from diffurecsys.parameters import Parameters, validate_parameters, with_digests
+from diffurecsys import pipeline_registry
+from diffurecsys.machine import git_revision
+from diffurecsys.parameters import Parameters, check_dataset_name, validate_parameters, with_digests
 
 
 class StudyContext(KedroContext):
-    """A context whose parameters are the sections of `Parameters`."""
+    """A context whose parameters are the sections of `Parameters`, and whose pipelines hold their grid of cells.
+
+    Both are made here, not in a hook: `kedro viz` runs none.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Check all parameters and rebuild the pipelines for this run's grid.
+
+        Raises:
+            ParameterError: one of them is unknown, missing or impossible.
+        """
+        super().__init__(*args, **kwargs)
+        check_dataset_name(self.config_loader["globals"])
+        pipeline_registry.set_study(self.checked.study)
+        project.pipelines.configure(pipeline_registry.__name__)
 
     _checked: Parameters | None = None
 
@@ -32,3 +53,22 @@ class StudyContext(KedroContext):
     def params(self) -> dict[str, Any]:
         """The sections by name, in place of Kedro's own conversion, which knows nothing of families."""
         return self.checked.sections
+
+    def _get_parameters(self) -> dict[str, Any]:
+        """Add each cell for its nodes, and for the report how it came about."""
+        parameters = super()._get_parameters()
+        for cell in self.checked.study.cells:
+            parameters[f"params:{cell.namespace}.cell"] = cell
+        parameters["params:run"] = {
+            "command": describe_command(sys.argv),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "revision": git_revision(self.project_path),
+        }
+        return parameters
+
+
+def describe_command(arguments: list[str]) -> str:
+    """Return the command line as a user would repeat it."""
+    program, *rest = arguments
+    name = "kedro" if "kedro" in program else Path(program).name  # Kedro calls itself `python -m kedro` at times
+    return shlex.join([name, *rest])

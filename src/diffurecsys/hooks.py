@@ -1,11 +1,8 @@
-"""Kedro hooks that make a study of the configuration: its grid, its resumption, its clean-up."""
+"""Kedro hooks around a study's runs: threads, resumption, clean-up."""
 
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,9 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
-from diffurecsys.machine import git_revision
-from diffurecsys.parameters import Parameters, check_dataset_name
+from diffurecsys.parameters import Parameters
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
 
@@ -30,31 +25,20 @@ logger = logging.getLogger(__name__)
 
 
 class StudyHooks:
-    """Carries the configured grid into pipelines and catalog, and keeps resumed studies consistent."""
+    """Keeps resumed studies consistent."""
 
     _parameters: Parameters
     _catalog: DataCatalog
 
-    @hook_impl(tryfirst=True)  # nothing else, like a tracking store, is set up from parameters that are wrong
+    @hook_impl
     def after_context_created(self, context: StudyContext) -> None:
-        """Check all parameters and rebuild the pipelines for this run's grid."""
-        check_dataset_name(context.config_loader["globals"])
-        self._parameters = parameters = context.checked
-        self._project_path = context.project_path
-        torch.set_num_threads(parameters.threads or ALL_THREADS)
-        pipeline_registry.set_study(parameters.study)
-        project.pipelines.configure(pipeline_registry.__name__)
+        """Take the run's threads."""
+        self._parameters = context.checked
+        torch.set_num_threads(self._parameters.threads or ALL_THREADS)
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog) -> None:
-        """Tell each cell's nodes which cell they work for, and the report how it came about."""
-        for cell in pipeline_registry.current_study().cells:
-            catalog[f"params:{cell.namespace}.cell"] = cell
-        catalog["params:run"] = {
-            "command": describe_command(sys.argv),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "revision": git_revision(self._project_path),
-        }
+        """Remember where datasets are found."""
         self._catalog = catalog
 
     @hook_impl
@@ -132,10 +116,3 @@ def outdated_outputs(pipeline: Pipeline, catalog: DataCatalog, changed: set[str]
         if missing or ALWAYS in node.tags or outdated.intersection(node.inputs):
             outdated.update(node.outputs)
     return outdated
-
-
-def describe_command(arguments: list[str]) -> str:
-    """Return the command line as a user would repeat it."""
-    program, *rest = arguments
-    name = "kedro" if "kedro" in program else Path(program).name  # Kedro calls itself `python -m kedro` at times
-    return shlex.join([name, *rest])

@@ -61,6 +61,7 @@ def test_scores_are_the_networks_and_the_logarithm_of_the_counts(data, fitted):
     batch, _ = Packer(data.store, data.split.test).pack(torch.arange(9))
     ranker.weight.fill_(1.5)
     ranker.sharpness.fill_(10.0)
+    ranker.repeat_penalty.zero_()
     network, counted = (part.score(batch, generator()) for part in (ranker.network, ranker.counts))
     got = ranker.score(batch, generator())
     assert got.dtype == torch.float32
@@ -79,6 +80,34 @@ def test_what_joins_them_is_chosen_on_validation_and_recorded(data, fitted):
     assert chosen["weight"] > 0  # two epochs leave much to be counted
     assert chosen["validation_ndcg"] > alone
     json.dumps(fitted.record)
+
+
+def test_items_of_the_history_are_lowered_once_each(data, fitted):
+    ranker = fitted.weights.build()
+    ranker.weight.zero_()
+    ranker.repeat_penalty.fill_(2.0)
+    store = SequenceStore.from_lists([[3, 5, 3, 9, 4, 7], [1, 2, 8, 6, 0, 2]], N_ITEMS)
+    batch, _ = Packer(store, leave_one_out(store, max_length=8).test).pack(torch.arange(2))
+    expected = ranker.network.score(batch, generator())
+    for row in range(2):
+        first, end = batch.offsets[row : row + 2].tolist()
+        for item in set(batch.items[first:end].tolist()):
+            expected[row, item] -= 2
+    assert torch.equal(ranker.score(batch, generator()), expected)
+
+
+def test_a_penalty_is_chosen_where_nobody_returns_and_none_where_all_do(fitted):
+    assert fitted.record["calibrated"]["repeat_penalty"] == 1e4  # walks of `data` never come back
+    store = SequenceStore.from_lists([[user % N_ITEMS, (user + 7) % N_ITEMS] * 4 for user in range(40)], N_ITEMS)
+    back = StudyData(store, leave_one_out(store, max_length=8))
+    for config, allowed in (
+        (CONFIG, (0.0, -0.5, -1.0, -2.0)),
+        (dataclasses.replace(CONFIG, repeats="as_scored"), (0,)),
+    ):
+        chosen = fit_cell(Cell(RankerSpec("both", "hybrid", "baseline", config, TRAINING), 0), back).record[
+            "calibrated"
+        ]
+        assert chosen["repeat_penalty"] in allowed
 
 
 def test_counts_know_the_training_part_alone(data):
