@@ -19,6 +19,7 @@ from diffurecsys.pipelines import (
     inference,
     ingestion,
     maps,
+    onnx,
     preprocessing,
     recommend,
     reporting,
@@ -67,6 +68,7 @@ def _build(study: Study) -> dict[str, Pipeline]:
     uses = {
         "export": export.create_pipeline(),
         "final_fit": final_fit.create_pipeline(),
+        "onnx": onnx.create_pipeline(),
         "recommend": recommend.create_pipeline(),
     }
     return {"__default__": everything, "train_eval": everything, **parts, **uses}

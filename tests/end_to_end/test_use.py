@@ -136,8 +136,8 @@ def test_every_ranker_has_a_champion_with_all_that_describes_it(registered, tiny
         version = registered.get_model_version_by_alias(name, "champion")
         assert version.tags["dataset_hash"] == data
         expected = _validation(tiny_study, name.removeprefix("tiny-"))
-        assert float(version.tags["validation/NDCG@10"]) == pytest.approx(expected, rel=1e-4)
-        assert "test/NDCG@10" in version.tags
+        assert float(version.tags["validation/NDCG_10"]) == pytest.approx(expected, rel=1e-4)
+        assert "test/NDCG_10" in version.tags
         assert f"validation NDCG@10 {expected:.4f}" in version.description
         info = mlflow.models.get_model_info(f"models:/{name}@champion")
         assert info.signature.inputs.input_names() == ["history"]

@@ -7,7 +7,6 @@ gives the same answer every time. `onnx` and `onnxscript` are needed to write, a
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ class OneHistoryGraph(nn.Module):
 
 
 def export_onnx(weights: RankerWeights, path: Path, steps: int | None = None) -> Exported:
-    """Write a ranker as ONNX, with what it takes as JSON beside it.
+    """Write a ranker as ONNX.
 
     Args:
         weights: of the ranker.
@@ -94,11 +93,7 @@ def export_onnx(weights: RankerWeights, path: Path, steps: int | None = None) ->
     assert program is not None
     with atomic_path(path) as temporary:
         program.save(str(temporary))
-    exported = Exported(noise, weights.max_length, walked)
-    description = {"family": weights.family, "identity": weights.identity, "max_length": weights.max_length}
-    with atomic_path(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps({**description, "steps": walked, "noise": noise}, indent=1), encoding="utf-8")
-    return exported
+    return Exported(noise, weights.max_length, walked)
 
 
 def draws_of(ranker: VectorRanker, items: Tensor, steps: int | None) -> tuple[tuple[int | None, ...], ...]:

@@ -20,7 +20,7 @@ from diffurecsys.columns import MODEL, SEED, TEST, VALIDATION
 from diffurecsys.evaluation.ranks import Ranking
 from diffurecsys.pipelines.chosen import best_ranker, validation_scores, weights_file
 from diffurecsys.study import Cell, Study
-from diffurecsys.tracking.runs import TrackedCell, cell_metrics, log_served_model, made_from
+from diffurecsys.tracking.runs import TrackedCell, cell_metrics, log_served_model, made_from, metric_key
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Candidate:
     Attributes:
         cell: the cell.
         model: what MLflow logged of it.
-        metrics: by split and name, as `test/NDCG@10`.
+        metrics: by split and name, as `test/NDCG_10`.
     """
 
     cell: Cell
@@ -133,7 +133,7 @@ def describe(found: Candidate, dataset: str) -> str:
         f"{split} {metric} {found.metrics[key]:.4f}"
         for metric in SHOWN
         for split in (VALIDATION, TEST)
-        if (key := f"{split}/{metric}") in found.metrics
+        if (key := metric_key(split, metric)) in found.metrics
     )
     return (
         f"{spec.name} (family {spec.family}), seed {found.cell.seed}, on {dataset}, learnt from "

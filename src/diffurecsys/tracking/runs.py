@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +32,9 @@ from diffurecsys.serving.catalogue import Catalogue
 from diffurecsys.study import Cell
 
 MODEL_CODE = Path(__file__).with_name("served_model.py")
+logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it tells of every example that it looks at
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one for every model that is looked at
+
 METRICS_A_BATCH = 1000  # MLflow's limit
 MOST_CELLS = 10_000  # milliseconds by which a cell's run begins after its study's, at most
 PACKAGE = Path(__file__).parents[1]  # models carry the code: the package is on no index
@@ -209,8 +214,8 @@ def _metrics(ranks: pd.DataFrame, cutoffs: Sequence[int]) -> Iterator[tuple[str,
 
 
 def cell_metrics(ranks: pd.DataFrame, cutoffs: Sequence[int]) -> dict[str, float]:
-    """Return a cell's metrics as `test/NDCG@10` among all items and `test_unseen/NDCG@10`."""
-    return {f"{group}/{name}": value for group, name, value in _metrics(ranks, cutoffs)}
+    """Return a cell's metrics as `test/NDCG_10` among all items and `test_unseen/NDCG_10`."""
+    return {metric_key(group, name): value for group, name, value in _metrics(ranks, cutoffs)}
 
 
 def log_counts(run_id: str, counts: Mapping[str, Mapping[str, int]]) -> None:
