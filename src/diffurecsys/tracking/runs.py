@@ -206,7 +206,10 @@ def log_means(run_id: str, study_ranks: pd.DataFrame, cutoffs: Sequence[int]) ->
 
 def _metrics(ranks: pd.DataFrame, cutoffs: Sequence[int]) -> Iterator[tuple[str, str, float]]:
     for split in columns.SPLITS:
-        found = ranks_from_table(ranks[ranks[columns.SPLIT] == split])
+        part = ranks[ranks[columns.SPLIT] == split]
+        if part.empty:  # imported ranks may be of the test split alone
+            continue
+        found = ranks_from_table(part)
         for ranking in RANKINGS:
             group = split if ranking == ALL else f"{split}_{ranking}"
             for name, value in metrics_from_ranks(found, cutoffs, ranking).items():

@@ -11,6 +11,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
@@ -35,7 +36,7 @@ class ServedModel(PythonModel):
 
     def predict(  # type: ignore[override]  # MLflow 3 leaves the context out when the signature does
         self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> pd.DataFrame:
+    ) -> pd.DataFrame | list[dict[str, Any]]:
         """Return the best items for each history.
 
         Args:
@@ -47,7 +48,8 @@ class ServedModel(PythonModel):
 
         Returns:
             A row a history: `items` (best first), `scores`, `source` (`model`, `popularity`, `none`), `unknown` (items
-            of the history that the catalogue does not hold), `error` (why this row was no history, else None).
+            of the history that the catalogue does not hold), `error` (why this row was no history, else None). In a
+            server a list of objects, which are what a table becomes there, in a fraction of the time.
 
         Raises:
             MlflowException: a parameter is unknown or out of range; the message names it.
@@ -69,7 +71,7 @@ class ServedModel(PythonModel):
         except Exception:
             logger.exception("A request failed")
             raise MlflowException("the model failed; the server's log says why", INTERNAL_ERROR) from None
-        return _frame(found)
+        return _rows(found) if _MLFLOW_IS_IN_SERVING_ENVIRONMENT.get() else _frame(found)
 
 
 def _checked(params: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +91,13 @@ def _checked(params: dict[str, Any]) -> dict[str, Any]:
 
 def _as_clients_say(message: str) -> str:
     return f"reverse_{message}" if message.startswith("steps") else message
+
+
+def _rows(found: list[Recommendations]) -> list[dict[str, Any]]:
+    return [
+        {"items": row.items, "scores": row.scores, "source": row.source, "unknown": row.unknown, "error": row.error}
+        for row in found
+    ]
 
 
 def _frame(found: list[Recommendations]) -> pd.DataFrame:
