@@ -33,7 +33,7 @@ run: $(INSTALLED) ## Run a whole study on the embedded sample: seven rankers, fi
 	kedro run --pipeline=train_eval
 
 test: $(INSTALLED) ## Run all tests, a process a core, each file in one of them
-	OMP_NUM_THREADS=1 pytest --numprocesses=auto --dist=loadfile
+	OMP_NUM_THREADS=1 pytest --numprocesses=auto --dist=loadfile --durations=15
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	ruff check $(wildcard $(SOURCES))

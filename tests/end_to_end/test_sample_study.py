@@ -51,7 +51,7 @@ def test_every_cell_has_weights_and_its_ranks_stand_in_the_studys_table(study):
     cells = study.read(f"{REPORTS}/study/cells.parquet/*/cells.parquet")
     seeds = {name: 5 if name in TRAINED else 1 for name in (*BASELINES, *MODELS)}
     assert {name: (cells["model"] == name).sum() for name in seeds} == seeds
-    assert (cells["sweep"] == "delta").sum() == len(cells) - sum(seeds.values()) == 2 * 4 * 2
+    assert (cells["sweep"] == "delta").sum() == len(cells) - sum(seeds.values()) == 2 * 2 * 2
     for row in cells.to_dict("records"):
         group = f"sweep.{row['model']}" if row["sweep"] == "delta" else row["model"]
         cell = f"{group}/seed_{row['seed']}"
@@ -147,11 +147,11 @@ def test_verdicts_follow_from_the_tables(study):
 def test_the_control_without_diffusion_is_judged(study):
     sweep = _table(study, "sweeps")
     assert set(sweep["sweep"]) == {"delta"}
-    assert sorted(sweep["value"].astype(float).unique()) == [0, 0.001, 0.01, 0.1, 1]
+    assert sorted(sweep["value"].astype(float).unique()) == [0, 0.001, 1]
     ndcg = sweep[sweep["metric"] == "NDCG@10"]
     assert list(ndcg[ndcg["value"].astype(float) == 0]["base"]) == ["diffurec", "cross_attention"]
     assert list(ndcg[ndcg["configured"]]["model"]) == ["diffurec", "cross_attention"]
-    assert (sweep[~sweep["configured"]]["family_size"] == 2 * 4 * 7).all()
+    assert (sweep[~sweep["configured"]]["family_size"] == 2 * 2 * 7).all()
     page = _newest(study, "report.md").read_text()
     for model in ("diffurec", "cross_attention"):
         assert f"{model} without the noised target (δ = 0) instead of δ = 0.001, on NDCG@10" in page
@@ -161,7 +161,7 @@ def test_samples_differ_the_more_the_more_noise_there_is(study):
     sweep = _table(study, "sweeps")
     overlap = sweep[(sweep["metric"] == "NDCG@10") & (sweep["base"] == "diffurec")]
     by_value = overlap.assign(value=overlap["value"].astype(float)).set_index("value")["overlap"].sort_index()
-    assert by_value.loc[1.0] < by_value.loc[0.1] < by_value.loc[0.01] < 1
+    assert by_value.loc[1.0] < by_value.loc[0.001] < 1
 
 
 def test_inference_is_examined_only_of_rankers_that_have_what_it_needs(study):

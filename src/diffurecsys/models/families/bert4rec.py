@@ -20,7 +20,7 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import NORM_EPS, Encoder, Positions
 from diffurecsys.layers.segments import Segments
-from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
 
 
@@ -116,7 +116,7 @@ class BERT4Rec(VectorRanker):
         # How many positions are repeated only the device knows. They stay, as zeros: those score all items alike, so
         # that they pass no gradient on and add log n to the sum, which is taken off again.
         x = x.masked_fill(repeated[:, None], 0)
-        mean = catalogue_cross_entropy(x, self.items(), tokens.index_select(0, hidden))
+        mean = blocked_cross_entropy(x, self.items(), tokens.index_select(0, hidden))
         share = repeated.float().mean()
         return (mean - share * math.log(self.n_items)) / (1 - share)
 

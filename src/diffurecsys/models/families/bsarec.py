@@ -27,7 +27,7 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import NORM_EPS, Block, Encoder
 from diffurecsys.layers.segments import Segments
-from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
 
 Filter = Literal["whole", "causal"]
@@ -173,7 +173,7 @@ class BSARec(VectorRanker):
     def loss(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
         """Return the cross-entropy over the catalogue, a mean over all asked positions."""
         x = self._encode(batch, generator, last_only=not batch.everywhere)
-        return catalogue_cross_entropy(x, self.items(), batch.targets)
+        return blocked_cross_entropy(x, self.items(), batch.targets)
 
     def users(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> Tensor:
         """Represent every history as its last position sees it: float32 `[batch, width]`."""

@@ -22,7 +22,7 @@ from diffurecsys.data.split import StudyData
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.encoder import NORM_EPS, Encoder, Norm, Positions, SelfAttention
 from diffurecsys.layers.segments import Segments
-from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
 
@@ -171,7 +171,7 @@ class ESASRec(VectorRanker):
         """Return the configured loss, a mean over all asked positions."""
         x, items, targets = self._encode(batch, generator, last_only=not batch.everywhere), self.items(), batch.targets
         if self.sampler is None:
-            return catalogue_cross_entropy(x, items, targets)
+            return blocked_cross_entropy(x, items, targets)
         drawn = self.sampler.draw(generator)
         return sampled_cross_entropy(x, items, targets, drawn, self.sampler.log_expected.index_select(0, drawn))
 

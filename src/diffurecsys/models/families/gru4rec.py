@@ -26,7 +26,7 @@ from diffurecsys.data.split import StudyData
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.recurrent import time_major
 from diffurecsys.layers.segments import Segments
-from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker
 
@@ -108,7 +108,7 @@ class GRU4Rec(VectorRanker):
         """Return the configured loss, a mean over all asked positions."""
         x, items, targets = self._encode(batch, generator, last_only=not batch.everywhere), self.items(), batch.targets
         if self.sampler is None:
-            return catalogue_cross_entropy(x, items, targets)
+            return blocked_cross_entropy(x, items, targets)
         drawn = self.sampler.draw(generator)
         if self.config.loss == "bpr_max":
             return bpr_max(x, items, targets, drawn, penalty=self.config.penalty)

@@ -25,8 +25,9 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.encoder import Encoder
+from diffurecsys.layers.normalisation import unit_rows
 from diffurecsys.layers.segments import Segments
-from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
 
@@ -169,7 +170,7 @@ class HSTU(VectorRanker):
         """Return the configured loss, a mean over all asked positions."""
         x, items, targets = self._encode(batch, generator, last_only=not batch.everywhere), self.items(), batch.targets
         if self.sampler is None:
-            return catalogue_cross_entropy(x, items, targets)
+            return blocked_cross_entropy(x, items, targets)
         drawn = self.sampler.draw(generator)
         return sampled_cross_entropy(x, items, targets, drawn, self.sampler.log_expected.index_select(0, drawn))
 
@@ -179,12 +180,12 @@ class HSTU(VectorRanker):
 
     def items(self) -> Tensor:
         """Represent every item by its embedding, of unit length: `[n_items, width]`."""
-        return F.normalize(self.embedding.weight, dim=1)
+        return unit_rows(self.embedding.weight)
 
     def _encode(self, batch: PackedBatch, generator: torch.Generator, *, last_only: bool) -> Tensor:
         x = self.embedding(batch.items) * math.sqrt(self.config.width)
         encoded: Tensor = self.encoder(x, Segments.of(batch), generator, last_only=last_only)
-        return F.normalize(encoded.float(), dim=1) / self.config.temperature
+        return unit_rows(encoded.float()) / self.config.temperature
 
 
 FAMILY = Family("hstu", HSTUConfig, HSTU)

@@ -25,7 +25,7 @@ from diffurecsys.models.families.sasrec import SASRecConfig
 from diffurecsys.models.families.transitions import TransitionsConfig
 from diffurecsys.models.registry import find_family
 
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
 SHARPNESSES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 NEVER = 1e4  # below all others, while float32 still tells scores of one size apart
 REPEAT_PENALTIES = (0.0, NEVER, 8.0, 4.0, 2.0, 1.0, -0.5, -1.0, -2.0)

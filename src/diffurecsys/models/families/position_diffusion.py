@@ -27,7 +27,7 @@ from diffurecsys.layers.initialisation import draw_linear
 from diffurecsys.layers.segments import Segments
 from diffurecsys.layers.similarity import Similarity, asked_vectors, offered_vectors
 from diffurecsys.layers.step_embedding import StepEmbedding
-from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
+from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.marginal import marginal_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, VectorRanker
 from diffurecsys.models.reverse import ReverseConfig, walk_back
@@ -153,7 +153,7 @@ class PositionDiffusion(VectorRanker):
             condition, prepared = condition.repeat(draws, 1), [part.repeat(draws, 1) for part in prepared]
         x = self._compared(self.head(condition, noised, prepared, generator))
         if draws == 1:
-            return catalogue_cross_entropy(x, self.items(), batch.targets)
+            return blocked_cross_entropy(x, self.items(), batch.targets)
         return marginal_cross_entropy(x.unflatten(0, (draws, -1)), self.items(), batch.targets)
 
     def users(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> Tensor:
