@@ -15,9 +15,12 @@ from unittest.mock import patch
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from diffurecsys.data.packing import PackedBatch
+from diffurecsys.layers.feed_forward import FeedForward
 from diffurecsys.layers.segments import Bucket, Segments
+from diffurecsys.models.families.hstu import TransducerBlock
 
 
 class OneHistory(Segments):
@@ -89,6 +92,19 @@ def _gru(gru: nn.GRU, x: Tensor, borders: Segments) -> Tensor:
     return gru(x[:, None])[0][:, 0]
 
 
+def _feed_forward(layer: FeedForward, x: Tensor, generator: Generator | None) -> Tensor:
+    mapped: Tensor = layer.outer(F.gelu(layer.inner(x), approximate="tanh"))
+    return mapped
+
+
+def _transduce(block: TransducerBlock, value_query_key: Tensor, borders: Segments) -> Tensor:
+    value, query, key = value_query_key.unflatten(1, (3, block.heads, -1)).permute(1, 2, 0, 3)
+    before = _distances(query[0], borders.lengths[0])
+    bias = torch.where(before < 0, 0.0, block.distance_bias[before.clamp(min=0)])
+    weight = torch.where(before < 0, 0.0, F.silu(query @ key.mT + bias)) / block.max_length
+    return (weight @ value).transpose(0, 1).flatten(1)
+
+
 @contextmanager
 def one_history_at_a_time() -> Iterator[None]:
     """Have networks take `batch_of` one history by whole matrices, as long as the block lasts."""
@@ -99,6 +115,8 @@ def one_history_at_a_time() -> Iterator[None]:
                 if callable(getattr(module, name, None)):
                     stack.enter_context(patch.object(module, name, function))
         stack.enter_context(patch.object(Segments, "of", classmethod(_of)))
+        stack.enter_context(patch.object(FeedForward, "forward", _feed_forward))
+        stack.enter_context(patch.object(TransducerBlock, "_attend", _transduce))
         yield
 
 
