@@ -130,8 +130,9 @@ class Project:
         return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
 
     def stamps(self, *patterns: str) -> dict[str, int]:
-        """Return when the files under `data` were last written."""
-        paths = [path for pattern in patterns for path in self.root.glob(f"data/{pattern}") if path.is_file()]
+        """Return when the files under `data` were last written; those with a dot, seals and locks, are left out."""
+        found = [path for pattern in patterns for path in self.root.glob(f"data/{pattern}") if path.is_file()]
+        paths = [path for path in found if not path.name.startswith(".")]
         return {str(path.relative_to(self.root / "data")): path.stat().st_mtime_ns for path in paths}
 
 

@@ -1,19 +1,25 @@
-"""Catalog datasets that are whole or absent, and that can be told that they are out of date."""
+"""Catalog datasets that are whole or absent, notice damage, and can be told that they are out of date."""
 
 from __future__ import annotations
 
+import threading
 import weakref
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
-from kedro.io import AbstractDataset, AbstractVersionedDataset, Version
+from kedro.io import AbstractDataset, AbstractVersionedDataset, DatasetError, Version
 from kedro_datasets import ibis, json, matplotlib, pandas, plotly, text
 from matplotlib.figure import Figure
 
 from diffurecsys.data.split import StudyData, load_split, save_split
-from diffurecsys.files import atomic_path
+from diffurecsys.errors import UserError
+from diffurecsys.files import atomic_path, content_digest, is_damaged, seal, unseal
 from diffurecsys.models.weights import RankerWeights, load_weights, save_weights
 from diffurecsys.serving.catalogue import Catalogue
+
+
+class DamagedFileError(UserError, DatasetError):
+    """A file does not hold what was written to it."""
 
 
 class AtomicSave:
@@ -21,7 +27,8 @@ class AtomicSave:
 
     Data is written beside its destination, flushed and moved into place: a run killed while saving leaves no
     half-written file where `--only-missing-outputs` would take it for a finished one. An `expire`d dataset counts as
-    missing until it is saved again.
+    missing until it is saved again. Beside the file lies the digest of what was written (`.<name>.sha256`); reading
+    anything else is an error.
     """
 
     _writing_to: Path | None = None
@@ -34,13 +41,49 @@ class AtomicSave:
     def save(self, data: Any) -> None:  # noqa: ANN401 - whatever the wrapped dataset takes
         """Write beside the destination, then replace it in one step."""
         write = super().save.__wrapped__  # type: ignore[misc]  # without kedro's wrapper, which wants the file in place
-        with atomic_path(Path(self._get_save_path())) as temporary:
+        path = Path(self._get_save_path())
+        with atomic_path(path) as temporary:
             self._writing_to = temporary
             try:
                 write(self, data)
             finally:
                 self._writing_to = None
+            digest = content_digest(temporary)
+            unseal(path)
+        seal(path, digest)
         self._expired = False
+
+    def load(self) -> Any:  # noqa: ANN401 - whatever the wrapped dataset gives
+        """Read, unless the file is not what was written.
+
+        Raises:
+            DamagedFileError: naming the file and what to do.
+        """
+        if self.damaged:
+            raise DamagedFileError(
+                f"{self._get_load_path()} is damaged: it does not hold what was written to it. Run again with "  # type: ignore[attr-defined]
+                "--only-missing-outputs, which makes it anew, or delete it"
+            )
+        return super().load.__wrapped__(self)  # type: ignore[misc]
+
+    @property
+    def damaged(self) -> bool:
+        """Whether there is a file that is not what was written."""
+        return self.exists() and is_damaged(Path(self._get_load_path()))  # type: ignore[attr-defined]
+
+    @property
+    def newest_version(self) -> str:
+        """Name of the newest version on disk; empty where there is none."""
+        versions = self._get_versions()
+        return Path(versions[0]).parent.name if versions else ""
+
+    def _get_versions(self) -> list[str]:
+        """List versions, newest first; the base class would take `[` in a folder's name for a pattern."""
+        if self._version is None:  # type: ignore[attr-defined]
+            return []
+        path = Path(self._filepath)  # type: ignore[attr-defined]
+        found = (folder / path.name for folder in path.iterdir()) if path.is_dir() else ()
+        return sorted((file.as_posix() for file in found if file.exists()), reverse=True)
 
     def _get_save_path(self) -> PurePosixPath:
         if self._writing_to is not None:
@@ -53,7 +96,14 @@ class AtomicSave:
 
 
 class IbisFileDataset(AtomicSave, ibis.FileDataset):
-    """`ibis.FileDataset`, saved atomically."""
+    """`ibis.FileDataset`, saved atomically, with a connection a thread: DuckDB's take one query at a time."""
+
+    @property
+    def _connection(self) -> Any:  # noqa: ANN401 - any Ibis backend
+        key = (threading.get_ident(), repr(sorted(self._connection_config.items())))
+        if key not in self._connections:
+            self._connections[key] = self._connect()
+        return self._connections[key]
 
     @classmethod
     def close_connections(cls) -> None:
@@ -71,15 +121,24 @@ class ParquetDataset(AtomicSave, pandas.ParquetDataset):
 
 
 class CSVDataset(AtomicSave, pandas.CSVDataset):
-    """`pandas.CSVDataset`, saved atomically."""
+    """`pandas.CSVDataset`, saved atomically, in UTF-8 whatever the locale."""
+
+    DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {"open_args_save": {"mode": "w", "encoding": "utf-8", "newline": ""}}
 
 
 class JSONDataset(AtomicSave, json.JSONDataset):
-    """`json.JSONDataset`, saved atomically."""
+    """`json.JSONDataset`, saved atomically, in UTF-8 whatever the locale."""
+
+    DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {"open_args_save": {"mode": "w", "encoding": "utf-8"}}
 
 
 class TextDataset(AtomicSave, text.TextDataset):
-    """`text.TextDataset`, saved atomically."""
+    """`text.TextDataset`, saved atomically, in UTF-8 whatever the locale."""
+
+    DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {
+        "open_args_save": {"mode": "w", "encoding": "utf-8"},
+        "open_args_load": {"mode": "r", "encoding": "utf-8"},
+    }
 
 
 class PlotlyDataset(AtomicSave, plotly.JSONDataset):

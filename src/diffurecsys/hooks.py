@@ -18,6 +18,15 @@ from diffurecsys.datasets import AtomicSave
 from diffurecsys.parameters import Parameters
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
 from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
+from diffurecsys.run_lock import ExperimentLock
+from diffurecsys.start import (
+    check_clock,
+    check_devices,
+    check_experiment_is_its_own,
+    expire_damaged,
+    sweep_checkpoints,
+    sweep_leftovers,
+)
 
 ALL_THREADS = torch.get_num_threads()
 MADE_FROM = ".made_from"  # folder with digests, beside the cells
@@ -29,29 +38,39 @@ class StudyHooks:
 
     _parameters: Parameters
     _catalog: DataCatalog
+    _lock: ExperimentLock | None = None
 
     @hook_impl
     def after_context_created(self, context: StudyContext) -> None:
-        """Take the run's threads."""
-        self._parameters = context.checked
+        """Take the run's threads; refuse an experiment that another folder of conf/ has for another dataset."""
+        self._parameters, self._project_path = context.checked, context.project_path
+        self._shared = context.config_loader["globals"]
+        check_experiment_is_its_own(
+            Path(context.config_loader.conf_source), self._parameters.experiment, str(self._shared["dataset"])
+        )
         torch.set_num_threads(self._parameters.threads or ALL_THREADS)
 
     @hook_impl
-    def after_catalog_created(self, catalog: DataCatalog) -> None:
-        """Remember where datasets are found."""
-        self._catalog = catalog
+    def after_catalog_created(self, catalog: DataCatalog, save_version: str) -> None:
+        """Remember where datasets are found, and which version this run writes."""
+        self._catalog, self._save_version = catalog, save_version
 
-    @hook_impl
+    @hook_impl(tryfirst=True)  # a run that may not begin opens no run in MLflow either
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Have `--only-missing-outputs` also run what was made from other parameters or data, and what depends on it.
+        """Begin alone and tidy; have `--only-missing-outputs` run what is missing, damaged or out of date.
 
         Kedro looks at each output's existence alone and would leave a leaderboard that lacks a retrained model.
         """
+        if any(name.startswith("params:") and name.endswith(".cell") for name in pipeline.inputs()):
+            check_devices(self._parameters)
+        self._begin_alone(catalog.load("cells_folder"))
+        check_clock(catalog, pipeline.all_outputs(), self._save_version)
+        sweep_leftovers(self._project_path, self._shared, self._parameters.experiment)
         self._provenance = Provenance(catalog.load("cells_folder") / MADE_FROM)
         self._digests: dict[str, dict[str, str]] = {}  # by the archive's
         if not run_params["only_missing_outputs"]:
             return
-        changed = self._changed(pipeline)
+        changed = self._changed(pipeline) | expire_damaged(catalog, pipeline.all_outputs())
         for name in sorted(changed):
             if catalog.exists(name):
                 logger.info("%s was made from other parameters or data: it is made again", name)
@@ -59,6 +78,23 @@ class StudyHooks:
             dataset = catalog.get(name)
             if isinstance(dataset, AtomicSave):
                 dataset.expire()
+        sweep_checkpoints(catalog, self._parameters.study.cells, catalog.load("cells_folder"))
+
+    def _begin_alone(self, folder: Path) -> None:
+        self._release()  # of a run of this process that ended before its first node
+        lock = ExperimentLock(folder, self._parameters.experiment)
+        lock.acquire()
+        self._lock = lock
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    @hook_impl(trylast=True)  # tracking is not over before
+    def on_pipeline_error(self) -> None:
+        """Let the next run begin."""
+        self._release()
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
@@ -66,11 +102,12 @@ class StudyHooks:
         digests = self._expected()
         self._provenance.record((name, digests[name]) for name in node.outputs if name in digests)
 
-    @hook_impl
+    @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Record what made all outputs: runners with several processes report no single node."""
         digests = self._expected()
         self._provenance.record((name, digests[name]) for name in pipeline.all_outputs() if name in digests)
+        self._release()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:

@@ -34,7 +34,7 @@ def git_revision(folder: Path) -> str:
     """Describe the revision checked out in `folder`: its hash, with `-dirty` for local changes; else `unknown`."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+        found = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip()
+    return found.stdout.decode(errors="replace").strip()

@@ -1,6 +1,8 @@
 """Kedro project settings: https://docs.kedro.org/en/stable/configure/settings/."""
 
+import io
 import os
+import sys
 
 import rich
 
@@ -24,5 +26,9 @@ CONFIG_LOADER_ARGS = {
 
 if not rich.get_console().is_terminal and "COLUMNS" not in os.environ:
     rich.reconfigure(width=160)  # log files keep a message on one line
+
+for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")  # a locale without some characters costs those, not the run
 
 hide_tracebacks_of_user_errors()

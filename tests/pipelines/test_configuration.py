@@ -8,6 +8,7 @@ import pytest
 from kedro.io import MemoryDataset
 
 from diffurecsys.datasets import AtomicSave, PathDataset
+from diffurecsys.errors import UserError
 from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.parameters import (
     DownloadParameters,
@@ -104,7 +105,7 @@ def test_without_an_experiment_the_sample_runs(shared_project):
         ),
         (
             {"models": {"sasrec": {"training": {"learning_rate": float("nan")}}}},
-            r"models\.sasrec\.training\.learning_rate must be positive, got nan",
+            r"models\.sasrec\.training\.learning_rate must be a finite number, got nan",
         ),
         (
             {"study": {"rankers": ["difurec", "sasrec"]}},
@@ -151,6 +152,42 @@ def test_a_wrong_dataset_is_named_before_a_tracking_store_is_made(name, message,
     with pytest.raises(ParameterError, match=message), project.session("mine") as session:
         session.load_context()
     assert not (project.root / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "datasets", "message"),
+    [
+        ("experiment: mine\ndataset: 100\n", "100: {name: '100', archive: mine.inter}", r"dataset 100: .*quote it"),
+        ("experiment: mine\ndataset: on\n", "on: {name: mine, archive: mine.inter}", r"dataset True: .*quote it"),
+        ("experiment: mine\ndataset: my.data\n", "my.data: {name: mine, archive: mine.inter}", r"dataset 'my.data'"),
+        ("experiment: 2024\ndataset: sample\n", None, r"experiment: must be text \(got 2024\)"),
+        ("experiment: ../../outside\ndataset: sample\n", None, r"experiment: '../../outside' cannot name a folder"),
+        ("dataset: sample\n", None, r"globals\.yml names no experiment"),
+        ("experiment: mine\n", None, r"globals\.yml names no dataset"),
+    ],
+)
+def test_a_name_that_yaml_reads_otherwise_or_that_is_no_folder_is_named(said, datasets, message, project):
+    files = {"globals": said} | ({"datasets": f"datasets:\n  {datasets}\n"} if datasets else {})
+    project.add_experiment("mine", **files)
+    with pytest.raises(Exception, match=message) as caught, project.session("mine") as session:
+        session.load_context()
+    assert isinstance(caught.value, UserError), type(caught.value)
+    assert {path.name for path in project.root.iterdir()} == {"conf", "src", "pyproject.toml", ".telemetry"}
+
+
+def test_a_quoted_number_can_name_a_dataset(project):
+    project.add_experiment(
+        "mine",
+        globals="experiment: mine\ndataset: '100'\n",
+        datasets="datasets:\n  '100': {name: '100', archive: a.inter}\n",
+    )
+    with project.session("mine") as session:
+        assert session.load_context().checked.dataset.archive == "a.inter"
+
+
+def test_a_list_from_the_command_line_takes_the_place_of_the_configured_one(shared_project):
+    with shared_project.session(params={"study": {"rankers": "sasrec diffurec"}}) as session:
+        assert session.load_context().checked.study.names == ("sasrec", "diffurec")
 
 
 def _pipeline_datasets():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ibis
@@ -13,7 +14,9 @@ from kedro.io import DatasetError, Version
 from matplotlib.figure import Figure
 from plotly import graph_objects as go
 
+from diffurecsys import datasets
 from diffurecsys.datasets import (
+    DamagedFileError,
     IbisFileDataset,
     JSONDataset,
     MatplotlibDataset,
@@ -51,7 +54,7 @@ def case(request):
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
 @pytest.mark.parametrize("version", [None, Version(None, "2026-01-01T00.00.00.000Z")])
@@ -97,6 +100,70 @@ def test_a_versioned_save_that_fails_half_way_leaves_no_version(tmp_path):
 
     assert not dataset.exists()
     assert _files(tmp_path) == []
+
+
+@pytest.mark.parametrize("version", [None, Version(None, "v1")])
+@pytest.mark.parametrize("harm", ["flip", "cut", "zero"])
+def test_what_is_no_longer_as_it_was_written_is_not_read(case, harm, version, tmp_path):
+    suffix, dataset_class, make = case
+    dataset = dataset_class(filepath=f"{tmp_path}/data.{suffix}", version=version)
+    assert not dataset.damaged
+    dataset.save(make())
+    assert not dataset.damaged
+    (path,) = (path for path in tmp_path.rglob(f"data.{suffix}") if path.is_file())
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    if harm == "flip":
+        content[middle] ^= 1
+    elif harm == "cut":
+        del content[middle:]
+    else:
+        content[middle:] = bytes(len(content) - middle)
+    path.write_bytes(content)
+
+    assert dataset.damaged
+    with pytest.raises(DamagedFileError, match=r"is damaged.*--only-missing-outputs"):
+        dataset.load()
+    if version is None:
+        dataset.save(make())
+        assert not dataset.damaged
+
+
+def test_a_kill_between_a_file_and_its_seal_leaves_a_file_that_is_read(tmp_path, monkeypatch):
+    dataset = JSONDataset(filepath=f"{tmp_path}/data.json")
+    dataset.save({"old": 1})
+
+    def killed(path, digest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "seal", killed)
+    with pytest.raises(KeyboardInterrupt):
+        dataset.save({"new": 2})
+    assert dataset.load() == {"new": 2}
+
+
+def test_threads_read_and_write_tables_at_once(tmp_path):
+    """As `kedro run --runner=ThreadRunner` has nodes do."""
+
+    def work(number):
+        connection = {"backend": "duckdb"}
+        made = IbisFileDataset(filepath=f"{tmp_path}/{number}.parquet", file_format="parquet", connection=connection)
+        for _ in range(10):
+            made.save(ibis.memtable({"a": list(range(1000))}))
+            assert made.load().a.sum().execute() == 499_500
+
+    with ThreadPoolExecutor(4) as several:
+        list(several.map(work, range(4)))
+
+
+@pytest.mark.parametrize("folder", ["[a]b*", "100%20", "wh?t", "c#", "é'"])
+def test_versions_are_found_in_folders_of_any_name(folder, tmp_path):
+    for version in ("v1", "v2"):
+        JSONDataset(filepath=f"{tmp_path}/{folder}/data.json", version=Version(None, version)).save({"made": version})
+    newest = JSONDataset(filepath=f"{tmp_path}/{folder}/data.json", version=Version(None, "v3"))
+    assert newest.exists()
+    assert newest.newest_version == "v2"
+    assert newest.load() == {"made": "v2"}
 
 
 def test_weights_come_back_bit_for_bit(tmp_path):

@@ -1,7 +1,8 @@
 """Obtaining archives: what lies in the raw folder is used; the rest is fetched and placed there whole or not at all.
 
 The checksum of an archive is recorded beside it (`<archive>.sha256`, in the format of the sha256sum command) at first
-use and compared at every later one. What has arrived of a broken download (`<archive>.part`) is continued.
+use and compared at every later one: of an archive with an address another content is an error, of one placed by hand a
+warning. What has arrived of a broken download (`<archive>.part`) is continued.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from urllib.parse import quote, urlsplit
 from filelock import FileLock, Timeout
 
 from diffurecsys.data.archives import zip_damage
-from diffurecsys.data.specs import HOST, SAMPLE, DatasetSpec
+from diffurecsys.data.specs import HOST, SAMPLE, DatasetSpec, check_mirror
 from diffurecsys.data.transfer import PartialFile, TransferError, transfer
 from diffurecsys.errors import UserError
 from diffurecsys.files import atomic_path
@@ -139,6 +140,12 @@ def _accept(spec: DatasetSpec, candidate: Path, archive: Path, source: str) -> A
     if spec.sha256 is not None and digest != spec.sha256.lower():
         entry = f"the registry's entry of dataset {spec.name}"
         raise _mismatch(archive, source, digest, spec.sha256.lower(), entry, "correct the entry")
+    if recorded is not None and digest != recorded and spec.path is None and candidate == archive:
+        logger.warning(
+            "%s is not the file that was used before (its sha256 was %s, is %s): the new content is used from now on",
+            *(archive, recorded, digest),
+        )
+        recorded = None  # a file placed by hand is its owner's to correct
     if recorded is not None and digest != recorded:
         raise _mismatch(archive, source, digest, recorded, f"{record}, from its first use,", "remove that file")
     if recorded is None:
@@ -188,11 +195,10 @@ def _read_record(record: Path) -> str:
 
 def _address(path: str, mirror: str | None) -> str:
     host = mirror or os.environ.get(MIRROR_VARIABLE) or HOST
-    parts = urlsplit(host)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(
-            f"download.mirror (or {MIRROR_VARIABLE}) must be an address like https://host/folder, got {host!r}"
-        )
+    try:
+        check_mirror(host)
+    except ValueError as error:
+        raise ValueError(f"download.mirror (or {MIRROR_VARIABLE}){str(error).removeprefix('mirror')}") from None
     return f"{host.rstrip('/')}/{quote(path)}"
 
 

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 HOST = "https://recbole.s3-accelerate.amazonaws.com/ProcessedDatasets/"
 """The public host of RecSysDatasets' archives; `DatasetSpec.path` is relative to it."""
@@ -101,6 +102,21 @@ class DatasetSpec:
             raise ValueError(f"sha256 must be 64 hexadecimal digits, got {self.sha256!r}")
         if self.min_rating is not None and not math.isfinite(self.min_rating):
             raise ValueError(f"min_rating must be a finite number, got {self.min_rating}")
+
+
+def check_mirror(host: str) -> None:
+    """Refuse what is not the address of a host and a folder.
+
+    Raises:
+        ValueError: `mirror must be an address like https://host/folder, got 'abc'`.
+    """
+    try:
+        parts = urlsplit(host)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
+    except ValueError:  # brackets that do not close
+        whole = False
+    if not whole:
+        raise ValueError(f"mirror must be an address like https://host/folder, got {host!r}")
 
 
 def _is_relative_address(path: str) -> bool:

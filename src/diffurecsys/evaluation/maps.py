@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from diffurecsys import columns
 from diffurecsys.evaluation.inference import SAMPLE
 
+logger = logging.getLogger(__name__)
 logging.getLogger("openTSNE").setLevel(logging.WARNING)  # it informs of its defaults on every map
 
 X = "x"
@@ -67,7 +68,12 @@ def cluster_points(vectors: Vectors, clusters: int, *, seed: int = 0) -> NDArray
 def target_map(
     targets: Vectors, users: NDArray[np.int64], *, clusters: int, perplexity: float, seed: int
 ) -> pd.DataFrame:
-    """Map one reconstructed target a user: USER, X, Y, CLUSTER (k-means on the whole vectors)."""
+    """Map one reconstructed target a user: USER, X, Y, CLUSTER (k-means on the whole vectors).
+
+    A map of fewer than ten points tells nothing and is empty; so are the others.
+    """
+    if _too_few(targets, "users"):
+        return _empty(columns.USER, X, Y, CLUSTER)
     place = map_points(targets, perplexity=perplexity, seed=seed)
     return pd.DataFrame(
         {
@@ -82,6 +88,8 @@ def target_map(
 def sample_map(samples: Vectors, users: NDArray[np.int64], *, perplexity: float, seed: int) -> pd.DataFrame:
     """Map samples `[users, samples, width]` of several users in one map: USER, SAMPLE, X, Y."""
     n_users, n_samples, width = samples.shape
+    if _too_few(samples.reshape(-1, width), "samples"):
+        return _empty(columns.USER, SAMPLE, X, Y)
     place = map_points(samples.reshape(-1, width), perplexity=perplexity, seed=seed)
     return pd.DataFrame(
         {
@@ -95,6 +103,8 @@ def sample_map(samples: Vectors, users: NDArray[np.int64], *, perplexity: float,
 
 def item_map(embeddings: Vectors, popularity: NDArray[np.int64], *, perplexity: float, seed: int) -> pd.DataFrame:
     """Map item embeddings `[n_items, width]`: ITEM, X, Y, POPULARITY (interactions)."""
+    if _too_few(embeddings, "items"):
+        return _empty(columns.ITEM, X, Y, columns.POPULARITY)
     place = map_points(embeddings, perplexity=perplexity, seed=seed)
     return pd.DataFrame(
         {
@@ -104,6 +114,18 @@ def item_map(embeddings: Vectors, popularity: NDArray[np.int64], *, perplexity: 
             columns.POPULARITY: popularity,
         }
     )
+
+
+def _too_few(vectors: Vectors, what: str) -> bool:
+    if len(vectors) >= FEWEST:
+        return False
+    logger.warning("The map of %s is left out: it needs %d points, there are %d", what, FEWEST, len(vectors))
+    return True
+
+
+def _empty(*names: str) -> pd.DataFrame:
+    counted = (columns.USER, columns.ITEM, SAMPLE, CLUSTER, columns.POPULARITY)
+    return pd.DataFrame({name: pd.Series(dtype="int64" if name in counted else "float64") for name in names})
 
 
 def _unit(vectors: Vectors) -> Vectors:

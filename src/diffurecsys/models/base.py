@@ -29,6 +29,7 @@ class Capabilities:
         steps: reverse steps that `score(steps=…)` can walk; 0: there are none.
         from_last_item: has `users_from_last_item(batch, generator)`, float32 `[batch, width]`: one sampling seed of the
             paper's Algorithm 3.
+        longest_history: events that a history may have at most; None: any number.
     """
 
     trains: bool = True
@@ -37,6 +38,7 @@ class Capabilities:
     samples: bool = False
     steps: int = 0
     from_last_item: bool = False
+    longest_history: int | None = None
 
 
 @dataclass(frozen=True)

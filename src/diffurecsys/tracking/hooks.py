@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import mlflow
-import pandas as pd
 from kedro.config import OmegaConfigLoader
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
+from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
 from kedro_mlflow.framework.hooks import MlflowHook
+from kedro_mlflow.framework.hooks.utils import _assert_mlflow_enabled
+from mlflow.tracking import MlflowClient
 
 from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
@@ -21,6 +24,7 @@ from diffurecsys.machine import git_revision
 from diffurecsys.parameters import leaves
 from diffurecsys.serving.catalogue import Catalogue
 from diffurecsys.study import Cell
+from diffurecsys.tracking.interrupted import PLACE, close_interrupted, place_of, tracked_identities
 from diffurecsys.tracking.registry import CHAMPION, FINAL, register_best, register_final
 from diffurecsys.tracking.runs import (
     TrackedCell,
@@ -31,15 +35,19 @@ from diffurecsys.tracking.runs import (
     log_means,
     start_cell_run,
 )
+from diffurecsys.tracking.store import SETTING, StoreError, absolute_uri, alone_in, check_store
 
 logger = logging.getLogger(__name__)
 
-SQLITE = "sqlite:///"
 ARTIFACT = "artifact"  # value of a catalog entry's `metadata.mlflow`
 
 
 class TrackingHooks(MlflowHook):  # type: ignore[misc]
-    """kedro-mlflow's hooks for the parent run, and a nested run for every cell."""
+    """kedro-mlflow's hooks for the parent run, and a nested run for every cell.
+
+    A store that fails costs no training: with `tracking.on_failure: warn` the run goes on without it, and the next one
+    tracks from their files all cells that are not tracked yet.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,23 +55,28 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         self._cells: dict[str, Cell] = {}
         self._runs: dict[str, str] = {}
         self._items: Catalogue | None = None
+        self._open: set[str] = set()
 
     @hook_impl
     def after_context_created(self, context: StudyContext) -> None:
-        """Place the store in the project, wherever the command runs, and set MLflow up."""
+        """Say where the store is, in the project wherever the command runs; it is not opened before a tracked run."""
         loader = context.config_loader
         assert isinstance(loader, OmegaConfigLoader)  # settings.py keeps Kedro's default
         loader.config_patterns.setdefault("mlflow", ["mlflow*", "mlflow*/**", "**/mlflow*"])
-        conf = context.config_loader["mlflow"]
-        uri = conf["server"]["mlflow_tracking_uri"]
-        if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_absolute():
-            store = context.project_path / uri.removeprefix(SQLITE)
-            store.parent.mkdir(parents=True, exist_ok=True)
-            conf["server"]["mlflow_tracking_uri"] = f"{SQLITE}{store}"
-            context.config_loader["mlflow"] = conf
-        self._project_path = context.project_path
-        self._parameters = context.checked
-        super().after_context_created(context=context)
+        conf = loader["mlflow"]
+        conf["server"]["mlflow_tracking_uri"] = absolute_uri(
+            conf["server"]["mlflow_tracking_uri"], context.project_path
+        )
+        loader["mlflow"] = conf
+        self._context, self._project_path, self._parameters = context, context.project_path, context.checked
+        self._uri = conf["server"]["mlflow_tracking_uri"]
+        if mlflow.active_run():  # an orchestrator's, whose store is in use already
+            super().after_context_created(context=context)
+            return
+        self._already_active_mlflow = False
+        self.mlflow_config = KedroMlflowConfig.model_validate({**conf})
+        context.__setattr__("mlflow", self.mlflow_config)
+        mlflow.set_tracking_uri(self._uri)
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog) -> None:
@@ -75,22 +88,26 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Open the parent run."""
-        super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
-        self._runs, self._items = {}, None
-        self._tracking = self._is_mlflow_enabled
-        if not self._tracking:
+        """Open the parent run, and close those of killed processes."""
+        self._runs, self._open, self._items = {}, set(), None
+        self._tracking = self._is_mlflow_enabled = False
+        if not _assert_mlflow_enabled(run_params["pipeline_names"] or ["__default__"], self.mlflow_config):
             return
-        self._cells = {cell.namespace: cell for cell in pipeline_registry.current_study().cells}
-        self._tags = {
-            "experiment": self.mlflow_config.tracking.experiment.name,
-            "dataset": self._parameters.dataset.name,
-            "git_revision": git_revision(self._project_path),
-        }
-        mlflow.set_tags(self._tags)
-        if not run_params["pipeline_names"]:
-            mlflow.set_tag("mlflow.runName", "train_eval")  # what the default pipeline is
-        mlflow.log_params(dict(leaves(self._parameters)))
+        with self._may_fail():
+            self._open_store()
+            super().before_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+            self._cells = {cell.namespace: cell for cell in pipeline_registry.current_study().cells}
+            self._tags = {
+                "experiment": self.mlflow_config.tracking.experiment.name,
+                "dataset": self._parameters.dataset.name,
+                "git_revision": git_revision(self._project_path),
+                PLACE: place_of(self._project_path),
+            }
+            mlflow.set_tags(self._tags)
+            if not run_params["pipeline_names"]:
+                mlflow.set_tag("mlflow.runName", "train_eval")  # what the default pipeline is
+            mlflow.log_params(dict(leaves(self._parameters)))
+            self._tracking = True
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:  # noqa: ANN401 - any dataset's data
@@ -98,24 +115,83 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         if not self._tracking:
             return
         began = time.perf_counter()
+        with self._may_fail():
+            self._log(dataset_name, data)
+        logger.debug("Tracking %s took %.2f s", dataset_name, time.perf_counter() - began)
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Track what earlier runs finished and did not track, then close the parent run."""
+        if self._tracking and "study_ranks" in pipeline.all_outputs():
+            with self._may_fail():
+                self._complete()
+                self._register()
+        if self._tracking:
+            with self._may_fail():
+                super().after_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+        self._tracking = False
+
+    @hook_impl
+    def on_pipeline_error(
+        self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Close all runs as failed; what went wrong is more important than a store that fails, too."""
+        if not self._tracking:
+            return
+        with suppress(Exception):
+            for run_id in self._open:
+                MlflowClient().set_terminated(run_id, "FAILED")
+            super().on_pipeline_error(error=error, run_params=run_params, pipeline=pipeline, catalog=catalog)
+        self._tracking = False
+
+    def _open_store(self) -> None:
+        if self._already_active_mlflow:
+            return
+        check_store(self._uri)
+        with alone_in(self._uri):
+            self.mlflow_config.setup(self._context)
+        experiment = self.mlflow_config.tracking.experiment._experiment
+        close_interrupted(MlflowClient(), experiment.experiment_id, self._project_path, self._uri)
+
+    @contextmanager
+    def _may_fail(self) -> Iterator[None]:
+        """Stop, or go on without tracking, where the store fails."""
+        try:
+            yield
+        except Exception as error:  # whatever MLflow, SQLAlchemy and requests make of a store that fails
+            self._tracking = self._is_mlflow_enabled = False
+            with suppress(Exception):
+                mlflow.end_run("FAILED")  # forgets it, even where the store no longer takes it
+            message = str(error) if isinstance(error, StoreError) else f"tracking failed: {_first_line(error)}"
+            if self._parameters.tracking.on_failure == "error":
+                raise StoreError(
+                    f"{message}. The store is {SETTING}; `tracking.on_failure: warn` runs without it"
+                ) from error
+            logger.warning(
+                "%s. This run goes on untracked; the next one tracks what it finishes (the store is %s; "
+                "`tracking.on_failure: error` stops instead)",
+                message,
+                SETTING,
+            )
+            logger.debug("Tracking failed", exc_info=error)
+
+    def _log(self, dataset_name: str, data: Any) -> None:  # noqa: ANN401
         namespace, _, kind = dataset_name.rpartition(".")
         if namespace in self._cells and kind in ("weights", "ranks"):
             run_id = self._cell_run(self._cells[namespace])
             if kind == "ranks":
                 log_evaluation(run_id, data, self._parameters.evaluation.cutoffs)
+                self._open.discard(run_id)
         elif dataset_name == "counts":
             log_counts(self.run_id, data)
         elif (getattr(self._catalog.get(dataset_name), "metadata", None) or {}).get("mlflow") == ARTIFACT:
             log_file(self.run_id, self._catalog, dataset_name)
             if dataset_name == "study_ranks":
                 log_means(self.run_id, data, self._parameters.evaluation.cutoffs)
-                self._register(data)
         elif dataset_name == "final_weights":
-            name = register_final(
-                self.run_id, *(self._tags[key] for key in ("experiment", "dataset")), self._catalog, self._tags
-            )
+            experiment, dataset = (self._tags[key] for key in ("experiment", "dataset"))
+            name = register_final(self.run_id, experiment, dataset, self._catalog, self._tags)
             logger.info("MLflow: models:/%s@%s", name, FINAL)
-        logger.debug("Tracking %s took %.2f s", dataset_name, time.perf_counter() - began)
 
     def _cell_run(self, cell: Cell) -> str:
         """Return the cell's nested run; open it and log its fitting where that has not happened in this run."""
@@ -125,16 +201,17 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
                 self.run_id, cell, tracked.record, self._tags, list(self._cells).index(cell.namespace)
             )
             self._runs[cell.namespace] = run_id
+            self._open.add(run_id)
             log_fitting(run_id, tracked)
         return self._runs[cell.namespace]
 
-    def _register(self, study_ranks: pd.DataFrame) -> None:
+    def _register(self) -> None:
         evaluation = self._parameters.evaluation
         names = register_best(
             self._tags["experiment"],
             self._tags["dataset"],
             self._parameters.study,
-            study_ranks,
+            self._catalog.load("study_ranks"),
             self._catalog.load("split").fingerprint,
             evaluation.ranking,
             evaluation.cutoffs,
@@ -147,3 +224,26 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             vocabulary = self._catalog.load("item_vocabulary").to_pyarrow()
             self._items = Catalogue.of(self._catalog.load("split"), vocabulary)
         return self._items
+
+    def _complete(self) -> None:
+        """Track from their files the cells that no finished run has: those of killed or untracked runs."""
+        experiment = self.mlflow_config.tracking.experiment._experiment
+        known = tracked_identities(MlflowClient(), experiment.experiment_id)
+        late = []
+        for namespace, cell in self._cells.items():
+            if namespace in self._runs or not self._catalog.exists(f"{namespace}.ranks"):
+                continue
+            if (namespace, str(self._catalog.load(f"{namespace}.record")["identity"])) not in known:
+                log_evaluation(
+                    self._cell_run(cell),
+                    self._catalog.load(f"{namespace}.ranks"),
+                    self._parameters.evaluation.cutoffs,
+                )
+                self._open.discard(self._runs[namespace])
+                late.append(namespace)
+        if late:
+            logger.info("Tracked %d cell(s) of earlier runs from their files: %s", len(late), ", ".join(late))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from diffurecsys.data.split import StudyData
 from diffurecsys.data.store import Examples
 from diffurecsys.errors import DataError
 from diffurecsys.evaluation.ranks import Ranks
-from diffurecsys.files import atomic_path
+from diffurecsys.files import atomic_path, content_digest
 from diffurecsys.models.weights import digest_state
 from diffurecsys.study import INCIDENTAL, Cell
 from diffurecsys.training.fit import FittedCell
@@ -70,7 +71,9 @@ def save_cell_files(folder: Path, fitted: FittedCell, ranks: Mapping[str, Ranks]
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes names for options
     _write_json(folder / HISTORY, [dataclasses.asdict(record) for record in fitted.history])
     digest = digest_state(fitted.weights.state) if weights else None
-    _write_json(folder / RECORD, {**fitted.record, "weights_digest": digest})
+    files = {name: content_digest(folder / name) for name in (HISTORY, *(f"{part}_ranks.npz" for part in ranks))}
+    record = {**fitted.record, "weights_digest": digest, "files": files}
+    _write_json(folder / RECORD, {**record, "digest": _record_digest(record)})
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -86,6 +89,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(record, dict):
             raise ValueError("it is no JSON object")
+        if "digest" in record and _record_digest(record) != record["digest"]:  # older ones have none
+            raise ValueError("it is not what was written")
     except ValueError as error:  # of JSON and of UTF-8, too
         raise DataError(
             f"the finished cell in {folder} cannot be used ({RECORD}: {error}): remove the folder"
@@ -106,6 +111,9 @@ def load_cell_files(folder: Path, data: StudyData) -> CellFiles:
     if (record := read_record(folder)) is None:
         raise DataError(f"there is no finished cell in {folder}")
     try:
+        for name, digest in record.get("files", {}).items():
+            if content_digest(folder / name) != digest:
+                raise DataError(f"{name} is damaged")
         history = tuple(EpochRecord(**row) for row in json.loads((folder / HISTORY).read_text(encoding="utf-8")))
         if record["data"] != data.fingerprint:
             raise DataError("it was made from other sequences or another split")
@@ -154,6 +162,11 @@ def _ranks(path: Path, data: StudyData, examples: Examples) -> Ranks:
         history_length=examples.lengths.numpy(),
         target_popularity=data.popularity[target].numpy(),
     )
+
+
+def _record_digest(record: Mapping[str, Any]) -> str:
+    known = {name: value for name, value in record.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def _smallest(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -30,6 +30,8 @@ def resolve_device(name: str) -> torch.device:
         raise ValueError(f"{name!r} is no device; use auto, cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"the device is to be {name!r}, but PyTorch sees no CUDA device here; use auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"the device is to be {name!r}, but there are {torch.cuda.device_count()} CUDA devices here")
     return device
 
 

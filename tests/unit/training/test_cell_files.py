@@ -55,7 +55,8 @@ def folder(tmp_path, fitted, ranks):
 
 def test_what_was_written_is_read(folder, fitted, ranks):
     found = load_cell_files(folder, DATA)
-    assert found.record == json.loads(json.dumps({**fitted.record, "weights_digest": found.record["weights_digest"]}))
+    sealed = {name: found.record[name] for name in ("weights_digest", "files", "digest")}
+    assert found.record == json.loads(json.dumps({**fitted.record, **sealed}))
     assert found.history == fitted.history
     for part, expected in ranks.items():
         for field in dataclasses.fields(expected):
@@ -89,6 +90,18 @@ def test_a_cell_whose_writing_is_interrupted_is_no_finished_one(folder, fitted):
 def test_a_damaged_file_is_refused_and_its_folder_named(file, folder):
     path = folder / file
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=rf"finished cell in {folder} cannot be used .*: remove the folder"):
+        load_cell_files(folder, DATA)
+
+
+@pytest.mark.parametrize("file", ["record.json", "history.json", "validation_ranks.npz", "test_ranks.npz"])
+def test_a_changed_digit_is_noticed(file, folder):
+    """History and record are text, in which another digit is as good as the one that was written."""
+    path = folder / file
+    content = bytearray(path.read_bytes())
+    changed = [n for n, byte in enumerate(content) if chr(byte).isdigit()]
+    content[changed[len(changed) // 2]] ^= 1
+    path.write_bytes(content)
     with pytest.raises(DataError, match=rf"finished cell in {folder} cannot be used .*: remove the folder"):
         load_cell_files(folder, DATA)
 

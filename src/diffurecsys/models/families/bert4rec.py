@@ -69,7 +69,7 @@ class BERT4RecConfig(RankerConfig):
     @property
     def capabilities(self) -> Capabilities:
         """It reads windows whole, with what follows them, and hides for itself what it is asked."""
-        return Capabilities(schemes=("window",), vectors=True)
+        return Capabilities(schemes=("window",), vectors=True, longest_history=self.max_length)
 
 
 class BERT4Rec(VectorRanker):

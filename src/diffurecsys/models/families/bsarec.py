@@ -82,7 +82,8 @@ class BSARecConfig(RankerConfig):
     @property
     def capabilities(self) -> Capabilities:
         """Where the filter reaches later places a label would be seen: then only ends of prefixes may be asked."""
-        return Capabilities(schemes=("window", "prefix") if self.filter == "causal" else ("prefix",), vectors=True)
+        schemes = ("window", "prefix") if self.filter == "causal" else ("prefix",)
+        return Capabilities(schemes=schemes, vectors=True, longest_history=self.max_length)
 
 
 def low_pass(length: int, cutoff: int, *, causal: bool) -> Tensor:

@@ -77,7 +77,7 @@ class ESASRecConfig(RankerConfig):
     @property
     def capabilities(self) -> Capabilities:
         """Attention is causal, so every position may be asked."""
-        return Capabilities(schemes=("window", "prefix"), vectors=True)
+        return Capabilities(schemes=("window", "prefix"), vectors=True, longest_history=self.max_length)
 
 
 class SwiGLU(nn.Module):

@@ -81,7 +81,7 @@ class HSTUConfig(RankerConfig):
     @property
     def capabilities(self) -> Capabilities:
         """Attention is causal, so every position may be asked."""
-        return Capabilities(schemes=("window", "prefix"), vectors=True)
+        return Capabilities(schemes=("window", "prefix"), vectors=True, longest_history=self.max_length)
 
 
 class TransducerBlock(nn.Module):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from diffurecsys import columns
-from diffurecsys.evaluation.maps import CLUSTER, X, Y
+from diffurecsys.evaluation.maps import CLUSTER, FEWEST, X, Y
 from diffurecsys.reporting.sections.base import Made, Part, Results, Text
 from diffurecsys.reporting.style import INK, add_caption, add_legend, colour, marker, style_panel
 
@@ -31,6 +31,9 @@ def draw_target_maps(maps: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         maps: `evaluation.maps.target_map` by model.
     """
+    maps = _drawn(maps)
+    if not maps:
+        return _too_few("test users")
     figure, panels = _panels(maps)
     clusters = max(int(table[CLUSTER].max()) for table in maps.values()) + 1
     for panel, (model, table) in zip(panels, maps.items(), strict=False):
@@ -56,6 +59,9 @@ def draw_sample_maps(maps: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         maps: `evaluation.maps.sample_map` by model.
     """
+    maps = _drawn(maps)
+    if not maps:
+        return _too_few("samples")
     figure, panels = _panels(maps)
     first = next(iter(maps.values()))
     users = list(dict.fromkeys(first[columns.USER]))
@@ -79,6 +85,9 @@ def draw_item_maps(maps: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         maps: `evaluation.maps.item_map` by model.
     """
+    maps = _drawn(maps)
+    if not maps:
+        return _too_few("items")
     figure, panels = _panels(maps)
     most = max(int(table[columns.POPULARITY].max()) for table in maps.values())
     for panel, (model, table) in zip(panels, maps.items(), strict=False):
@@ -135,9 +144,21 @@ def plotly_target_map(table: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def _panels(maps: Mapping[str, pd.DataFrame]) -> tuple[Figure, list[Axes]]:
+def _drawn(maps: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Leave out the maps that had too few points to be made."""
     if not maps:
         raise ValueError("there is no map to draw: run the pipeline `maps`")
+    return {model: table for model, table in maps.items() if len(table)}
+
+
+def _too_few(points: str) -> Figure:
+    """Say that there is no map, in the place of one."""
+    figure = Figure(figsize=(6.0, 0.6))
+    figure.text(0.5, 0.5, f"No map: there are fewer than {FEWEST} {points}.", ha="center", va="center", color=INK)
+    return figure
+
+
+def _panels(maps: Mapping[str, pd.DataFrame]) -> tuple[Figure, list[Axes]]:
     wide = min(COLUMNS, len(maps))
     high = -(-len(maps) // wide)
     figure = Figure(figsize=(max(6.0, 3.6 * wide), 1.3 + 3.4 * high), layout="constrained")
