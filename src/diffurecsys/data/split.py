@@ -20,9 +20,9 @@ from diffurecsys.files import atomic_path
 LEAVE_ONE_OUT = "leave_one_out"
 
 Learnt = Literal["training", "training_and_validation", "everything"]
-TRAINING: Learnt = "training"
-WITH_VALIDATION: Learnt = "training_and_validation"
-EVERYTHING: Learnt = "everything"
+TRAINING: Literal["training"] = "training"
+WITH_VALIDATION: Literal["training_and_validation"] = "training_and_validation"
+EVERYTHING: Literal["everything"] = "everything"
 
 
 @dataclass(frozen=True)

@@ -197,16 +197,16 @@ def _of_lists(
     first, end = np.searchsorted(owner, own), np.searchsorted(owner, own, side="right")
     never = data.store.n_items - 1
     places = np.zeros((4, len(own)), np.int64)
-    for row, (target, history) in enumerate(_asked(data, examples)):
-        own_items, own_values = listed[first[row] : end[row]], better[first[row] : end[row]]
+    for user, (target, history) in enumerate(_asked(data, examples)):
+        own_items, own_values = listed[first[user] : end[user]], better[first[user] : end[user]]
         of_target = own_values[own_items == target]
         if not len(of_target):
-            places[:, row] = never, never, 0, 0
+            places[:, user] = never, never, 0, 0
             continue
         unseen = ~np.isin(own_items, list(history))
         ahead, beside = own_values > of_target[0], (own_values == of_target[0]) & (own_items != target)
         hidden = target in history
-        places[:, row] = (
+        places[:, user] = (
             ahead.sum(),
             never if hidden else (ahead & unseen).sum(),
             beside.sum(),

@@ -27,26 +27,26 @@ class OneHistory(Segments):
     """The borders of a single history; its length may be a symbol."""
 
     @property
-    def last(self) -> Tensor:  # type: ignore[override]
+    def last(self) -> Tensor:
         """Index of the last token."""
         return self.place[-1:]
 
     @property
-    def sequence(self) -> Tensor:  # type: ignore[override]
+    def sequence(self) -> Tensor:
         """Zeros."""
         return torch.zeros_like(self.place)
 
     @property
-    def place(self) -> Tensor:  # type: ignore[override]
+    def place(self) -> Tensor:
         """0 … length - 1."""
         return torch.arange(self.lengths[0])
 
     @property
-    def buckets(self) -> tuple[Bucket, ...]:  # type: ignore[override]
+    def buckets(self) -> tuple[Bucket, ...]:
         """One, without empty places."""
         return (Bucket(1, self.lengths[0], self.lengths[0]),)
 
-    causal_buckets = buckets  # type: ignore[assignment]
+    causal_buckets = buckets
 
 
 def batch_of(items: Tensor) -> PackedBatch:
@@ -60,7 +60,9 @@ def dense_attention(query: Tensor, key_value: Tensor, heads: int, mask: Tensor |
     """Attend from `[queries, width]` to `[length, 2 width]`; `mask` is added to scores `[heads, queries, length]`."""
     q, key, value = (part.unflatten(-1, (heads, -1)).transpose(0, 1) for part in (query, *key_value.chunk(2, dim=-1)))
     scores = q @ key.mT * q.shape[-1] ** -0.5
-    return ((scores if mask is None else scores + mask).softmax(-1) @ value).transpose(0, 1).flatten(-2)
+    weight = (scores if mask is None else scores + mask).softmax(-1)
+    attended: Tensor = (weight @ value).transpose(0, 1).flatten(-2)
+    return attended
 
 
 def _plain(query: Tensor, key_value: Tensor, borders: Segments, heads: int) -> Tensor:
@@ -89,7 +91,8 @@ def _relative(query: Tensor, key_value: Tensor, borders: Segments, heads: int, b
 
 
 def _gru(gru: nn.GRU, x: Tensor, borders: Segments) -> Tensor:
-    return gru(x[:, None])[0][:, 0]
+    states: Tensor = gru(x[:, None])[0][:, 0]
+    return states
 
 
 def _feed_forward(layer: FeedForward, x: Tensor, generator: Generator | None) -> Tensor:
@@ -102,7 +105,8 @@ def _transduce(block: TransducerBlock, value_query_key: Tensor, borders: Segment
     before = _distances(query[0], borders.lengths[0])
     bias = torch.where(before < 0, 0.0, block.distance_bias[before.clamp(min=0)])
     weight = torch.where(before < 0, 0.0, F.silu(query @ key.mT + bias)) / block.max_length
-    return (weight @ value).transpose(0, 1).flatten(1)
+    attended: Tensor = (weight @ value).transpose(0, 1).flatten(1)
+    return attended
 
 
 @contextmanager

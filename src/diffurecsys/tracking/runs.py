@@ -164,15 +164,16 @@ def model_signature(config: RankerConfig) -> ModelSignature:
     params = [ParamSpec("k", DataType.long, 10), ParamSpec("exclude_history", DataType.boolean, False)]
     if all_steps := config.capabilities.steps:
         params.append(ParamSpec("reverse_steps", DataType.long, config.steps_for("serving") or all_steps))
-    outputs = {
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    outputs: dict[str, Any] = {
         "items": Array(DataType.string),
         "scores": Array(DataType.double),
         "source": DataType.string,
         "unknown": DataType.long,
-        "error": AnyType(),
+        "error": anything,
     }
     return ModelSignature(
-        inputs=Schema([ColSpec(AnyType(), "history")]),
+        inputs=Schema([ColSpec(anything, "history")]),
         outputs=Schema([ColSpec(kind, name) for name, kind in outputs.items()]),
         params=ParamSchema(params),
     )

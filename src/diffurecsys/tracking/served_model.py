@@ -71,7 +71,8 @@ class ServedModel(PythonModel):
         except Exception:
             logger.exception("A request failed")
             raise MlflowException("the model failed; the server's log says why", INTERNAL_ERROR) from None
-        return _rows(found) if _MLFLOW_IS_IN_SERVING_ENVIRONMENT.get() else _frame(found)
+        serving = _MLFLOW_IS_IN_SERVING_ENVIRONMENT.get()  # type: ignore[no-untyped-call]
+        return _rows(found) if serving else _frame(found)
 
 
 def _checked(params: dict[str, Any]) -> dict[str, Any]:

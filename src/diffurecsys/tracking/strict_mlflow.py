@@ -39,7 +39,7 @@ def refuse_unknown_parameters() -> None:
     setattr(refuse, OURS, True)
     for module in (mlflow.models.utils, mlflow.pyfunc):
         if hasattr(module, "_enforce_params_schema"):
-            module._enforce_params_schema = refuse  # type: ignore[attr-defined]
+            module._enforce_params_schema = refuse
 
 
 def hide_stack_traces() -> None:

@@ -24,7 +24,7 @@ def warm_start(earlier: RankerWeights, known: Sequence[str], identifiers: Sequen
     """
     number = {identifier: place for place, identifier in enumerate(known)}
     pairs = [(new, number[identifier]) for new, identifier in enumerate(identifiers) if identifier in number]
-    here, there = (torch.tensor(side, dtype=torch.int64) for side in zip(*pairs, strict=True)) if pairs else ([], [])
+    here, there = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
 
     def start(ranker: Ranker) -> None:
         """Take over what fits.
@@ -38,8 +38,7 @@ def warm_start(earlier: RankerWeights, known: Sequence[str], identifiers: Sequen
             for name, weight in ranker.named_parameters():
                 old = earlier.state.get(name)
                 beyond = len(weight) - ranker.n_items if weight.dim() else -1  # rows that are no items: masks, padding
-                an_item_each = old is not None and old.dim() > 0 and beyond >= 0
-                if an_item_each and len(old) == earlier.n_items + beyond and old.shape[1:] == weight.shape[1:]:
+                if old is not None and beyond >= 0 and old.shape == (earlier.n_items + beyond, *weight.shape[1:]):
                     weight[here] = old[there]
                     if beyond:
                         weight[-beyond:] = old[-beyond:]
