@@ -21,7 +21,7 @@ import torch
 import yaml
 from mlflow.pyfunc import scoring_server
 
-from common import PROJECT, describe_machine, write_json
+from common import PROJECT, describe_machine
 from diffurecsys.data.split import StudyData, leave_one_out
 from diffurecsys.data.store import SequenceStore
 from diffurecsys.models import build_ranker
@@ -135,8 +135,11 @@ def main() -> None:
             }
         }
         print(name, results[name], flush=True)
-    result = {"benchmark": "serving_latency", "items": N_ITEMS, "k": 10, "rankers": results}
-    write_json(args.out, {**result, "machine": describe_machine(torch.device("cpu"))})
+        result = {"benchmark": "serving_latency", "items": N_ITEMS, "k": 10, "rankers": results}
+        if args.out:  # after each: hours of work may share the machine
+            args.out.write_text(
+                json.dumps({**result, "machine": describe_machine(torch.device("cpu"))}, indent=1) + "\n"
+            )
 
 
 if __name__ == "__main__":

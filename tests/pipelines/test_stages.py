@@ -52,7 +52,7 @@ def data():
     return StudyData(store, leave_one_out(store, max_length=10))
 
 
-SAMPLES = {"spread_table", "beyond_accuracy_table", "variance_table", "step_times_table", "inference_table"}
+SAMPLES = {"spread_table", "beyond_accuracy_table", "step_times_table", "inference_table"}
 
 
 class Kept(MemoryDataset):

@@ -12,8 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffurecsys.data.store import SequenceStore
-from diffurecsys.evaluation.significance.comparison import compare_models
-from diffurecsys.evaluation.significance.holm import holm
+from diffurecsys.evaluation.significance.comparison import MARGIN, compare_models, correct
 from diffurecsys.evaluation.significance.intervals import mean_interval
 from diffurecsys.evaluation.significance.scores import ModelScores
 
@@ -127,25 +126,25 @@ def compare_in_groups(
     pairs: Sequence[tuple[str, str]] | None = None,
     n_resamples: int = 10_000,
     confidence: float = 0.95,
+    margin: float = MARGIN,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Compare models within every group of at least two users.
 
-    Columns: family, group, and those of `compare_models`; `p_holm` and `family_size` are over all groups together.
+    Columns: family, group, and those of `compare_models`; corrections are over all groups together.
     """
     tables = []
     for group in groups:
         if group.members.sum() < SMALLEST:
             continue
         few = [_restrict(model, group, metrics) for model in scores]
-        table = compare_models(few, pairs=pairs, n_resamples=n_resamples, confidence=confidence, seed=seed)
+        table = compare_models(
+            few, pairs=pairs, n_resamples=n_resamples, confidence=confidence, margin=margin, seed=seed
+        )
         table.insert(0, "family", group.family)
         table.insert(1, "group", group.name)
         tables.append(table)
-    compared = pd.concat(tables, ignore_index=True)
-    compared["p_holm"] = holm(compared["p_t"])
-    compared["family_size"] = len(compared)
-    return compared
+    return correct(pd.concat(tables, ignore_index=True))
 
 
 def _restrict(model: ModelScores, group: Group, metrics: Sequence[str]) -> ModelScores:

@@ -18,7 +18,6 @@ from diffurecsys.evaluation.inference import (
     KIND,
     LEVEL,
     MEMBER,
-    SAMPLE,
     STEPS,
     TRAINING_SEEDS,
     places_at,
@@ -26,10 +25,9 @@ from diffurecsys.evaluation.inference import (
 )
 from diffurecsys.evaluation.leaderboard import METRIC
 from diffurecsys.evaluation.metrics import CUTOFF_METRICS, FloatArray
-from diffurecsys.evaluation.significance.comparison import REFERENCE, compare_models
+from diffurecsys.evaluation.significance.comparison import MARGIN, REFERENCE, compare_models
 from diffurecsys.evaluation.significance.intervals import mean_interval
 from diffurecsys.evaluation.significance.scores import ModelScores
-from diffurecsys.evaluation.significance.variance import variance_components
 
 ALL_USERS = "all"  # the group of all users
 AVERAGED = "ensemble averaged over training seeds"
@@ -79,6 +77,7 @@ def compare_levels(
     *,
     n_resamples: int,
     confidence: float,
+    margin: float = MARGIN,
     seed: int,
 ) -> pd.DataFrame:
     """Compare more reverse steps and larger ensembles with less, user by user.
@@ -89,14 +88,15 @@ def compare_levels(
         cutoffs: of the metrics.
         n_resamples: draws of the tests.
         confidence: of the intervals.
+        margin: relative difference below which levels are called equivalent.
         seed: of the draws.
 
     Returns:
         The columns of `compare_models` less the rankers' names, and kind, level, reference_kind, reference_level: every
         number of steps or samples against the smallest; Algorithm 3 against the mean of as many reverse processes; an
         ensemble of training seeds against the mean of its single members, and against the mean of as many reverse
-        processes, both averaged over trained models: with one ensemble to compare, only users count there. Holm's
-        correction is over the ranker's whole table.
+        processes, both averaged over trained models: with one ensemble to compare, only users count there.
+        Corrections are over the ranker's whole table.
     """
     levels = _by_seed(probed)
     smallest = {kind: min(level for other, level in levels if other == kind) for kind, _ in levels}
@@ -121,6 +121,7 @@ def compare_levels(
         pairs=[(_name(one), _name(other)) for one, other in pairs],
         n_resamples=n_resamples,
         confidence=confidence,
+        margin=margin,
         seed=seed,
     )
     for position, (column, prefix) in enumerate(((MODEL, ""), (REFERENCE, "reference_"))):
@@ -180,18 +181,6 @@ def measure_beyond_accuracy(recommended: Sequence[pd.DataFrame], training_popula
             for name, value in measures.items()
         ]
     return pd.DataFrame(rows)
-
-
-def decompose_variance(probed: Sequence[pd.DataFrame], cutoffs: Sequence[int]) -> pd.DataFrame:
-    """Split every metric's variance into users, training seeds and sampling seeds: METRIC and the components' rows."""
-    by_seed = [np.stack(list(places_at(table, SAMPLE).values()), axis=1) for table in probed]
-    places = np.stack(by_seed, axis=1)  # (2, training seeds, samples, users)
-    tables = []
-    for metric, values in metric_values(places, cutoffs).items():
-        table = variance_components(values).table()
-        table.insert(0, METRIC, metric)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
 
 
 def metric_values(places: IntArray, cutoffs: Sequence[int]) -> dict[str, FloatArray]:

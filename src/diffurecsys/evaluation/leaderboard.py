@@ -219,8 +219,7 @@ def find_warnings(leaderboard: Leaderboard) -> list[str]:
     metric = leaderboard.declared
     strongest = leaderboard.best(leaderboard.baselines, metric)
     if strongest is not None:
-        sentences = (_defeat(leaderboard, model, strongest, metric) for model in leaderboard.models)
-        warnings += [sentence for sentence in sentences if sentence]
+        warnings += _defeats(leaderboard, strongest, metric)
     seeds = {name: leaderboard.score(name, TEST, metric).n_seeds for name in leaderboard.trained}
     single = [name for name, count in seeds.items() if count < 2]
     if single:
@@ -241,16 +240,23 @@ def cut(value: float, digits: int = 4) -> str:
     return str(Decimal(f"{value:.12f}").quantize(Decimal(1).scaleb(-digits), rounding=ROUND_DOWN))
 
 
-def _defeat(leaderboard: Leaderboard, model: str, baseline: str, metric: str) -> str | None:
-    ours, theirs = leaderboard.score(model, TEST, metric), leaderboard.score(baseline, TEST, metric)
-    if ours.mean > theirs.mean:
-        return None
-    digits = 4 if cut(ours.mean) != cut(theirs.mean) else 8
-    over = "1 seed" if ours.n_seeds == 1 else f"mean of {ours.n_seeds} seeds"
-    return (
-        f"{model} does not beat the strongest baseline, {baseline}, on {TEST} {metric}: "
-        f"{cut(ours.mean, digits)} ({over}) against {cut(theirs.mean, digits)}."
+def _defeats(leaderboard: Leaderboard, baseline: str, metric: str) -> list[str]:
+    """Name all models that are not ahead of the strongest baseline, in one sentence; none where all are."""
+    theirs = leaderboard.score(baseline, TEST, metric).mean
+    ours = {name: leaderboard.score(name, TEST, metric) for name in leaderboard.models}
+    behind = {name: score for name, score in ours.items() if not score.mean > theirs}
+    if not behind:
+        return []
+    digits = 4 if all(cut(score.mean) != cut(theirs) for score in behind.values()) else 8
+    told = _join(
+        [
+            f"{name} {cut(score.mean, digits)} ({'1 seed' if score.n_seeds == 1 else f'mean of {score.n_seeds} seeds'})"
+            for name, score in behind.items()
+        ]
     )
+    return [
+        f"The strongest baseline, {baseline}, reaches {TEST} {metric} {cut(theirs, digits)}; not ahead of it: {told}."
+    ]
 
 
 def _by_role(table: pd.DataFrame) -> pd.DataFrame:

@@ -94,19 +94,21 @@ class SignificanceParameters(Section):
     """How differences are tested.
 
     Attributes:
-        n_resamples: draws of the bootstrap and of the randomisation tests.
+        n_resamples: draws of the bootstrap and of the randomisation test.
         confidence: level of all intervals.
+        margin: relative difference below which two rankers are called equivalent.
         seed: of the draws.
     """
 
     n_resamples: int = 10_000
     confidence: float = 0.95
+    margin: float = 0.05
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         at_least(self, 100, "n_resamples")
-        within(self, 1e-9, 1, "confidence")
+        within(self, 1e-9, 1, "confidence", "margin")
         at_least(self, 0, "seed")
 
 

@@ -11,9 +11,12 @@ from diffurecsys.reporting.leaderboard_tables import ranking_text
 from diffurecsys.reporting.sections.base import Results
 from diffurecsys.reporting.text_table import interval, join, seeds
 from diffurecsys.reporting.verdicts import (
+    ALIKE,
     BETTER,
     OPEN,
     WORSE,
+    Row,
+    apart_at_hand,
     comparable,
     conclude,
     contribution,
@@ -24,7 +27,7 @@ from diffurecsys.reporting.verdicts import (
 
 COMPARISONS = "comparisons_table"
 SWEEPS = "sweeps_table"
-FLIPPED = {BETTER: WORSE, WORSE: BETTER, OPEN: OPEN}
+FLIPPED = {BETTER: WORSE, WORSE: BETTER, ALIKE: ALIKE, OPEN: OPEN}
 
 
 def answer(results: Results) -> tuple[str, ...]:
@@ -64,19 +67,22 @@ def _standing(results: Results, name: str) -> str:
 
 def _tests(results: Results, best: str) -> str:
     """Say against whom the best ranker was tested, and with what outcome."""
-    found: dict[str, list[str]] = {BETTER: [], WORSE: [], OPEN: []}
+    found: dict[str, list[str]] = {conclusion: [] for conclusion in FLIPPED}
     rows = _compared(results)
     for row in rows:
         if row["model"] == best:
-            found[conclude(row)].append(row["reference"])
+            found[conclude(row)].append(_named(row["reference"], row))
         elif row["reference"] == best:
-            found[FLIPPED[conclude(row)]].append(row["model"])
-    tested = [name for names in found.values() for name in names]
+            found[FLIPPED[conclude(row)]].append(_named(row["model"], row))
+    tested = {
+        name for row in rows for name in (row["model"], row["reference"]) if best in (row["model"], row["reference"])
+    }
     others = [name for name in results.leaderboard.names if name != best and name not in tested]
     parts = [
         f"{words} {join(names)}"
         for names, words in (
             (found[BETTER], "better than"),
+            (found[ALIKE], "equivalent to"),
             (found[OPEN], "no difference shown to"),
             (found[WORSE], "worse than"),
             (others, "not tested against"),
@@ -85,6 +91,12 @@ def _tests(results: Results, best: str) -> str:
     ]
     family = f" (Holm's correction over {int(rows[0]['family_size'])} tests)" if tested else ""
     return f"Tests of {best} that pair users{family}: {'; '.join(parts)}."
+
+
+def _named(name: str, row: Row) -> str:
+    """Name a ranker; say where the trained models at hand differ though training again may turn it."""
+    open_yet_apart = conclude(row) == OPEN and apart_at_hand(row)
+    return f"{name} ({seeds(row['n_seeds'])}; the trained models at hand do differ)" if open_yet_apart else name
 
 
 def _diffusion(results: Results, best: str) -> str:
@@ -116,7 +128,7 @@ def _controls(results: Results, ours: str) -> str:
     base = ours if ours in controls else board.best([name for name in board.names if name in controls])
     if base is not None:
         row = controls[base]
-        text = f"The control of {base} without the noised target: {describe(row)}."
+        text = f"The control of {base} without the noised target: {describe({**row, 'n_seeds': row['paired_seeds']})}."
         found.append(f"{text} {contribution(base, conclude(row))}")
     return " ".join(found) or "No control without diffusion was trained beside it."
 

@@ -65,14 +65,14 @@ def wide_table(leaderboard: Leaderboard, paper: PaperResults | None = None) -> p
 def leaderboard_table(
     leaderboard: Leaderboard, split: str, ranking: Ranking, paper: PaperResults | None = None
 ) -> Table:
-    """Return the leaderboard of a split and ranking as text, each model followed by the paper's numbers for it.
+    """Return the leaderboard of a split and ranking as text, best first, each followed by the paper's numbers for it.
 
     The paper ranks all items, so it stands beside no other ranking.
     """
-    metrics = leaderboard.metrics
-    scores = {
-        name: [leaderboard.score(name, split, metric, ranking) for metric in metrics] for name in leaderboard.names
-    }
+    metrics, declared = leaderboard.metrics, leaderboard.declared
+    known = {name: leaderboard.score(name, split, declared, ranking).mean for name in leaderboard.names}
+    ordered = sorted(known, key=lambda name: float("inf") if isnan(known[name]) else -known[name])
+    scores = {name: [leaderboard.score(name, split, metric, ranking) for metric in metrics] for name in ordered}
     columns = zip(*([score.mean for score in row] for row in scores.values()), strict=True)
     best = [max((mean for mean in column if not isnan(mean)), default=0.0) for column in columns]
     lines = []
@@ -93,7 +93,8 @@ def leaderboard_table(
         f"{split.capitalize()}, {ranking_text(ranking)}",
         ("ranker", *metrics, "seconds", "seeds"),
         tuple(lines),
-        "Mean ± standard deviation over seeds.",
+        f"Mean ± standard deviation over seeds; sorted by {declared}.",
+        scope=f"{split.capitalize()} targets; {ranking_text(ranking)}; seeds in the last column.",
     )
 
 

@@ -111,8 +111,10 @@ def training_times_table(times: pd.DataFrame) -> Table:
         "Training time (the paper's Table 2)",
         times,
         columns,
+        scope="Training; no split is ranked; all seeds of each ranker.",
         caption="Training alone, without validation: mean and standard deviation over seeds. The paper does not say "
-        "what its times include; other epochs, networks or hardware make the ratio no measure of code.",
+        "what its times include; the published script times validations and tests, too. Other epochs, networks or "
+        "hardware make the ratio no measure of code.",
     )
 
 
@@ -136,6 +138,7 @@ def paper_comparison_table(comparison: pd.DataFrame) -> Table:
         "Ours beside the paper's (Table 3), and which split the paper's numbers agree with",
         comparison,
         columns,
+        scope="Test and validation targets; all items ranked; means over all seeds of each ranker.",
         caption="The published training script prints test metrics and best validation metrics. If a column of the "
         "paper agrees with our validation scores and not with our test scores, it may hold validation metrics; after "
         "another training than the paper's the agreement says nothing.",
@@ -161,6 +164,8 @@ def paper_tests_table(tests: pd.DataFrame) -> Table:
         "The paper's own test (Table 4): paired t over metric means",
         tests,
         columns,
+        scope="Both splits; all items ranked; metric means over all seeds of each ranker.",
+        folded=True,
         caption="Six overlapping metrics of one system are no independent sample, so this p says little. The paper's "
         "values stand under the model they were computed from: recomputed from its Table 3, the two rows of each "
         "dataset in Table 4 carry each other's labels.",

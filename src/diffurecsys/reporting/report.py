@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,6 +21,9 @@ from diffurecsys.reporting.svg import embed_svg
 from diffurecsys.reporting.text_table import Table
 
 Counts = Mapping[str, Mapping[str, int]]
+
+FIRST_FIGURE = "leaderboard_figure"  # beside the answer
+DEVIATIONS = "docs/deviations.md of the repository lists every deviation from the paper, and why."
 
 PROTOCOLS = {
     LEAVE_ONE_OUT: "leave-one-out: each user's last item is the test target, the one before the validation target"
@@ -50,6 +53,10 @@ LATEX = {
     "δ": r"$\delta$",
     "≥": r"$\geq$",
     "√": r"$\surd$",
+    "▲": r"$\uparrow$",
+    "▼": r"$\downarrow$",
+    "·": r"$\cdot$",
+    "°": r"$^\circ$",
 }
 
 
@@ -148,7 +155,20 @@ def write_report(
 
 def _section(part: Part, results: Results, found: frozenset[str]) -> Section:
     text, made = part.write(results), part.made(found)
-    return Section(part.title, text.sentences, text.tables, tuple(one.name for one in made if one in part.figures))
+    tables = tuple(replace(table, scope=table.scope or _scope(results.leaderboard)) for table in text.tables)
+    return Section(part.title, text.sentences, tables, tuple(one.name for one in made if one in part.figures))
+
+
+def _scope(board: Leaderboard) -> str:
+    """Say of what tables are that do not say it themselves."""
+    seeds = _seed_counts(board)
+    trained = f"{seeds} training seed{'' if seeds == '1' else 's'} a ranker that trains" if seeds else "nothing trained"
+    return f"{TEST.capitalize()} targets; {ranking_text(board.ranking)}; {trained}."
+
+
+def _seed_counts(board: Leaderboard) -> str:
+    counts = sorted({board.score(name, TEST, board.metrics[0]).n_seeds for name in board.trained})
+    return " to ".join(str(count) for count in dict.fromkeys((*counts[:1], *counts[-1:])))
 
 
 def render_markdown(report: Report) -> str:
@@ -172,14 +192,13 @@ def render_html(report: Report, figures: Mapping[str, Figure] | None = None) -> 
         name: embed_svg(figure, name.removesuffix("_figure").replace("_", " "), prefix=f"figure-{number}")
         for number, (name, figure) in enumerate((figures or {}).items(), start=1)
     }
-    return environment().get_template("report.html.j2").render(report=report, figures=drawings)
+    return environment().get_template("report.html.j2").render(report=report, figures=drawings, first=FIRST_FIGURE)
 
 
 def _setup(
     results: Results, dataset: str, counts: Counts, protocol: str, run: Mapping[str, str]
 ) -> list[tuple[str, str]]:
     board = results.leaderboard
-    seeds = sorted({board.score(name, TEST, board.metrics[0]).n_seeds for name in board.trained})
     primary, other = board.rankings
     rows = [
         ("Dataset", dataset),
@@ -195,7 +214,7 @@ def _setup(
         ("Models", ", ".join(board.models)),
         ("Controls", ", ".join(board.with_role(CONTROL))),
         ("Baselines", ", ".join(board.with_role(BASELINE))),
-        ("Seeds of each that trains", " to ".join(str(count) for count in dict.fromkeys((*seeds[:1], *seeds[-1:])))),
+        ("Seeds of each that trains", _seed_counts(board)),
         ("Trained on", ", ".join(board.devices)),
         ("Command", run["command"]),
         ("Date", run["date"]),
@@ -216,7 +235,7 @@ def _reading(paper: PaperResults | None) -> list[str]:
         "Rankers that train: mean ± sample standard deviation over seeds; it tells how much the seed matters, not "
         "whether a difference is significant. Others draw nothing, so they have one value and no seeds.",
         "Models are what the study is about, controls lack what makes a model, baselines are what a model has to beat.",
-        "Numbers are cut off after four decimals, never rounded up. Bold is the highest mean of a column, paper aside.",
+        "Numbers are cut off after four decimals, never rounded up. Bold is the highest mean of a column.",
         f"Each ranker's weights are those of the epoch with the best validation {DECLARED_METRIC}, so its validation "
         "scores flatter it; compare rankers on test.",
         "Seconds are of training or counting, without validation; labels/s are the targets that training compares in a "
@@ -225,6 +244,7 @@ def _reading(paper: PaperResults | None) -> list[str]:
     ]
     if paper:
         lines.append("Rows marked paper repeat the paper's numbers, which rank all items, the same under both splits.")
+        lines.append(DEVIATIONS)
     return lines
 
 

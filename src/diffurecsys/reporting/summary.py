@@ -58,19 +58,22 @@ def make_record(
 
 def summary_table(records: Iterable[Record]) -> Table:
     """Put the models of all experiments into one table."""
-    lines = []
-    for record in records:
+    lines, known = [], tuple(records)
+    printed = any(text != NOTHING for record in known for line in record["lines"] for text in line["paper"].values())
+    kinds = {"scores": "test {}", "paper": "paper's"} if printed else {"scores": "test {}"}
+    for record in known:
         for line in record["lines"]:
-            texts = [line[kind].get(metric, NOTHING) for metric in METRICS for kind in ("scores", "paper")]
+            texts = [line[kind].get(metric, NOTHING) for metric in METRICS for kind in kinds]
             cells = (record["experiment"], record["dataset"], line["model"], *texts, line["seconds"])
             lines.append(Line((*cells, format_seeds(line["seeds"]))))
-    headings = [heading for metric in METRICS for heading in (f"test {metric}", "paper's")]
+    headings = [heading.format(metric) for metric in METRICS for heading in kinds.values()]
     return Table(
         "summary",
         "All experiments",
         ("experiment", "dataset", "ranker", *headings, "training seconds", "seeds"),
         tuple(lines),
-        "Mean ± standard deviation over seeds. Experiments differ in network, epochs and hardware: see their reports.",
+        "Mean ± standard deviation over seeds, in each experiment's primary ranking. Experiments differ in network, "
+        "epochs and hardware: see their reports.",
     )
 
 

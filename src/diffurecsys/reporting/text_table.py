@@ -44,6 +44,8 @@ class Table:
         columns: their headings; the first names the lines.
         lines: its lines.
         caption: how to read it.
+        scope: split, ranking and seeds that it is of; the report's own where empty.
+        folded: whether pages show it on request alone.
     """
 
     name: str
@@ -51,9 +53,20 @@ class Table:
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
     caption: str = ""
+    scope: str = ""
+    folded: bool = False
 
 
-def make_table(name: str, title: str, frame: pd.DataFrame, columns: Columns, *, caption: str = "") -> Table:
+def make_table(
+    name: str,
+    title: str,
+    frame: pd.DataFrame,
+    columns: Columns,
+    *,
+    caption: str = "",
+    scope: str = "",
+    folded: bool = False,
+) -> Table:
     """Turn columns of a frame into text.
 
     Args:
@@ -62,12 +75,15 @@ def make_table(name: str, title: str, frame: pd.DataFrame, columns: Columns, *, 
         frame: the numbers.
         columns: by column of `frame`: its heading and how to write a value; missing values become a dash.
         caption: how to read it.
+        scope: split, ranking and seeds that it is of; the report's own where empty.
+        folded: whether pages show it on request alone.
     """
     lines = [
         Line(tuple(NOTHING if _missing(row[key]) else write(row[key]) for key, (_, write) in columns.items()))
         for row in frame[list(columns)].to_dict("records")
     ]
-    return Table(name, title, tuple(heading for heading, _ in columns.values()), tuple(lines), caption)
+    headings = tuple(heading for heading, _ in columns.values())
+    return Table(name, title, headings, tuple(lines), caption, scope, folded)
 
 
 def score(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from diffurecsys.reporting.text_table import interval, p_value, percent, seeds, 
 
 ALPHA = 0.05
 BETTER, WORSE, OPEN = "better", "worse", "no difference shown"
+ALIKE = "equivalent"
 NO_NOISE = "network.delta"  # at 0 a diffusion model is its own control
 
 GAINS = {  # by kind and kind of the reference: what is compared
@@ -27,11 +29,27 @@ GAINS = {  # by kind and kind of the reference: what is compared
 Row = Mapping[str, Any]
 
 
+def decisive_p(row: Row) -> float:
+    """Return the p that decides: Holm-corrected, over users and seeds; without three seeds of these trained models."""
+    return float(row["p_users_holm"] if of_these_alone(row) else row["p_holm"])
+
+
+def of_these_alone(row: Row) -> bool:
+    """Whether a row speaks of the trained models at hand alone, for want of three seeds."""
+    return bool(pd.isna(row["p_holm"]))
+
+
+def apart_at_hand(row: Row) -> bool:
+    """Whether the trained models at hand differ where training again is tested, too."""
+    return bool(not of_these_alone(row) and row["n_seeds"] and row["p_users_holm"] < ALPHA)
+
+
 def conclude(row: Row) -> str:
-    """Say `better` or `worse` where the Holm-corrected p and the interval agree on it, else `no difference shown`."""
-    if row["p_holm"] >= ALPHA or row["relative_low"] <= 0 <= row["relative_high"]:
-        return OPEN
-    return BETTER if row["difference"] > 0 else WORSE
+    """Say `better`, `worse`, `equivalent` (within the margin, users and seeds counted) or `no difference shown`."""
+    if decisive_p(row) < ALPHA:
+        return BETTER if row["difference"] > 0 else WORSE
+    known = row["p_equivalence_holm"]
+    return ALIKE if not pd.isna(known) and known < ALPHA else OPEN
 
 
 def describe(row: Row) -> str:
@@ -40,23 +58,41 @@ def describe(row: Row) -> str:
     Args:
         row: of `compare_models`.
     """
-    p = p_value(row["p_holm"])
+    conclusion = conclude(row)
     found = (
         f"{percent(row['relative_difference'])} % {interval(row['relative_low'], row['relative_high'])}, "
-        f"Holm p {p if p.startswith('<') else f'= {p}'}, {seeds(row['n_seeds'])}: {conclude(row)}"
+        f"Holm {p_text(decisive_p(row))}, {seeds(row['n_seeds']) if row['n_seeds'] else 'no training'}: {conclusion}"
     )
-    if row["n_seeds"] == 1:
-        return f"{found} (of these trained models alone; training again may turn it)"
-    if row["n_seeds"] < ENOUGH_SEEDS:
-        return f"{found} (fewer than {ENOUGH_SEEDS} seeds)"
-    return found
+    if conclusion == ALIKE:
+        found += f" within {100 * row['margin']:g} %"
+    if conclusion == OPEN:
+        found += f", more than {exclusion(row)} % excluded"
+    limits = _limits(row, conclusion)
+    return f"{found} ({'; '.join(limits)})" if limits else found
 
 
-def pair_verdicts(comparisons: pd.DataFrame, metric: str) -> list[str]:
-    """Return one sentence for every compared pair on a metric."""
-    return [
-        f"{row['model']} vs {row['reference']} on {metric}: {describe(row)}." for row in comparable(comparisons, metric)
-    ]
+def exclusion(row: Row) -> str:
+    """Write which relative difference the interval excludes, rounded up."""
+    return f"{ceil(1000 * row['excluded'] - 1e-9) / 10:.1f}"
+
+
+def p_text(p: float) -> str:
+    """Write `p = 0.002` or `p < 0.001`."""
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def _limits(row: Row, conclusion: str) -> list[str]:
+    limits = []
+    if of_these_alone(row):
+        limits.append("of these trained models alone; training again may turn it")
+    elif 0 < row["n_seeds"] < ENOUGH_SEEDS:
+        limits.append(f"fewer than {ENOUGH_SEEDS} seeds")
+    if conclusion in (BETTER, WORSE) and row["boot_low"] <= 0 <= row["boot_high"]:
+        limits.append("the bootstrap interval holds 0: few users decide")
+    if conclusion == OPEN and apart_at_hand(row):
+        limits.append(f"these trained models do differ, users alone Holm {p_text(row['p_users_holm'])}")
+    return limits
 
 
 def sweep_verdicts(sweeps: pd.DataFrame, metric: str) -> list[str]:
@@ -71,7 +107,8 @@ def sweep_verdicts(sweeps: pd.DataFrame, metric: str) -> list[str]:
         name = "δ" if row["parameter"] == NO_NOISE else row["parameter"]
         control = is_control(row)
         what = "without the noised target (δ = 0)" if control else f"with {name} = {value}"
-        sentences.append(f"{row['base']} {what} instead of {name} = {usual}, on {metric}: {describe(row)}.")
+        paired = {**row, "n_seeds": row["paired_seeds"]}
+        sentences.append(f"{row['base']} {what} instead of {name} = {usual}, on {metric}: {describe(paired)}.")
         if control:
             sentences.append(contribution(row["base"], conclude(row)))
     return sentences
@@ -93,6 +130,8 @@ def contribution(base: str, conclusion: str) -> str:
         return f"So {base}'s noised target does contribute here."
     if conclusion == BETTER:
         return f"So {base} is better off without its noised target here: diffusion costs accuracy."
+    if conclusion == ALIKE:
+        return f"So {base} is as accurate without its noised target, up to the margin."
     return (
         f"So nothing here shows that {base}'s diffusion contributes to accuracy: within the interval above, the same "
         "network trained without it may do as well."

@@ -78,11 +78,11 @@ def export_onnx(weights: RankerWeights, path: Path, steps: int | None = None) ->
     items = torch.arange(length) % weights.n_items
     graph, noise = OneHistoryGraph(ranker, walked).eval(), draws_of(ranker, items, walked)
     symbol = torch.export.Dim("length", min=2, max=weights.max_length) if weights.max_length > 2 else None
-    shapes: list[dict[int, Any] | None] = [{0: symbol}]
-    shapes += [{axis: symbol for axis, size in enumerate(shape) if size is None} or None for shape in noise]
+    drawn = tuple({axis: symbol for axis, size in enumerate(shape) if size is None} or None for shape in noise)
+    shapes: tuple[Any, ...] = ({0: symbol}, drawn) if noise else ({0: symbol},)
     inputs = (items, *(torch.zeros([length if size is None else size for size in shape]) for shape in noise))
     with torch.no_grad():
-        recorded = torch.export.export(graph, inputs, dynamic_shapes=tuple(shapes), strict=False)
+        recorded = torch.export.export(graph, inputs, dynamic_shapes=shapes, strict=False)
         program = torch.onnx.export(
             recorded,
             dynamo=True,

@@ -104,7 +104,7 @@ def test_holm_covers_all_groups_together(models):
     table = compare_in_groups(models, tuple(found.values()), ["m", "n"], n_resamples=100)
     assert len(table) == 2 * len(found)
     assert (table["family_size"] == len(table)).all()
-    assert list(table["p_holm"]) == pytest.approx(list(multipletests(table["p_t"], method="holm")[1]))
+    assert list(table["p_users_holm"]) == pytest.approx(list(multipletests(table["p_users"], method="holm")[1]))
     row = table[(table["group"] == "head") & (table["metric"] == "m")].iloc[0]
     difference = models[1].values["m"][:, :4].mean() - models[0].values["m"][:, :4].mean()
     assert row["difference"] == pytest.approx(difference)

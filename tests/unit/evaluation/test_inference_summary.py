@@ -18,7 +18,6 @@ from diffurecsys.evaluation.inference import (
 )
 from diffurecsys.evaluation.inference_summary import (
     compare_levels,
-    decompose_variance,
     measure_beyond_accuracy,
     metric_values,
     sampling_spread,
@@ -123,8 +122,9 @@ def test_levels_are_compared_with_less_and_ensembles_with_their_members(probed, 
         for ranks in (ranks_of(one, STEPS, level) for level in (32, 1) for one in probed)
     ]
     assert steps["difference"] == pytest.approx(np.mean(expected[:2]) - np.mean(expected[2:]))
-    assert steps["p_t"] < 0.05
-    assert (table[table["kind"] == ENSEMBLE]["p_t"] == 1).all()
+    assert steps["p_users"] < 0.05
+    assert (table[table["kind"] == ENSEMBLE]["p_users"] == 1).all()
+    assert table["p_t"].isna().all()  # two training seeds are too few for a test over them
     assert (table["family_size"] == len(table)).all()
 
 
@@ -137,14 +137,6 @@ def test_an_ensemble_of_training_seeds_meets_the_mean_of_its_members(probed, tog
     sampled = np.mean([(ranks_of(one, ENSEMBLE, 2) <= 10).mean() for one in probed])
     assert hits.loc[MEMBER, "difference"] == pytest.approx(found - members)
     assert hits.loc[ENSEMBLE, "difference"] == pytest.approx(found - sampled)
-
-
-def test_sampling_variance_is_found_where_samples_differ(probed):
-    table = decompose_variance(probed, (10,))
-    assert set(table["metric"]) == {"HR@10", "NDCG@10"}
-    ndcg = table[table["metric"] == "NDCG@10"].set_index("source")
-    assert ndcg.loc["sampling seeds", "variance"] > 0
-    assert ndcg["share"].sum() == pytest.approx(1)
 
 
 def test_spread_and_lists(rng):

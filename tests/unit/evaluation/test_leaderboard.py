@@ -105,14 +105,19 @@ def test_a_clean_leaderboard_has_no_warnings():
 def test_a_model_below_the_strongest_baseline_is_told_once():
     found = board({"sasrec": [0.04, 0.05], "gru4rec": [0.02, 0.02], "popularity": [0.025], "counts": [0.03]})
     assert find_warnings(found) == [
-        "gru4rec does not beat the strongest baseline, counts, on test NDCG@10: 0.0200 (mean of 2 seeds) against "
-        "0.0300."
+        "The strongest baseline, counts, reaches test NDCG@10 0.0300; not ahead of it: gru4rec 0.0200 (mean of 2 "
+        "seeds)."
     ]
 
 
 def test_a_draw_is_not_a_win():
     (warning,) = find_warnings(board({"gru4rec": [0.02, 0.02], "popularity": [0.02]}))
-    assert "0.02000000 (mean of 2 seeds) against 0.02000000" in warning
+    assert "NDCG@10 0.02000000; not ahead of it: gru4rec 0.02000000 (mean of 2 seeds)" in warning
+
+
+def test_models_behind_share_a_sentence():
+    (warning,) = find_warnings(board({"sasrec": [0.04, 0.05], "gru4rec": [0.02, 0.02], "counts": [0.06]}))
+    assert warning.endswith("sasrec 0.0450 (mean of 2 seeds) and gru4rec 0.0200 (mean of 2 seeds).")
 
 
 def test_single_seeds_have_no_standard_deviation():

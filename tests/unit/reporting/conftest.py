@@ -128,27 +128,40 @@ def histories():
 
 
 def _comparison(model, reference, metric, relative, low, high, p, n_seeds=5, **other):
+    """Fewer than three seeds have no p over seeds: `p` is then of users alone."""
+    few = 0 < n_seeds < 3
+    tests = {"p_t": p / 3, "p_holm": p, "p_users": p / 4, "p_users_holm": p / 2}
+    tests |= {"p_equivalence": 0.5, "p_equivalence_holm": 1.0}
+    if few:
+        tests |= dict.fromkeys(("p_t", "p_holm", "p_equivalence", "p_equivalence_holm"), np.nan)
+        tests |= {"p_users": p / 3, "p_users_holm": p}
     return {
         "model": model,
         "reference": reference,
         "metric": metric,
         "n_users": 1000,
         "n_seeds": n_seeds,
+        "counts": "users" if few or not n_seeds else "users and seeds",
         "mean_model": 0.04 * (1 + relative),
         "mean_reference": 0.04,
         "difference": 0.04 * relative,
         "low": 0.04 * low,
         "high": 0.04 * high,
+        "boot_low": 0.04 * low,
+        "boot_high": 0.04 * high,
         "relative_difference": relative,
         "relative_low": low,
         "relative_high": high,
+        "excluded": max(abs(low), abs(high)),
         "effect_size": 0.05,
         "t": 3.2,
         "df": 7.5,
-        "p_t": p / 3,
-        "p_randomisation": p,
+        **tests,
         "p_randomisation_users": p / 2,
-        "p_holm": p,
+        "seeds_share": 0.2,
+        "seeds_share_low": 0.0,
+        "seeds_share_high": 0.6,
+        "margin": 0.05,
         "family_size": 21,
         **other,
     }
@@ -257,28 +270,13 @@ def study_tables():
                 for measure, value in (("coverage@20", 0.5 + 0.1 * seed), ("gini@20", 0.7), ("mean_popularity@20", 95))
             ]
         ),
-        "variance_table": pd.DataFrame(
-            [
-                {
-                    "model": model,
-                    "metric": metric,
-                    "source": source,
-                    "variance": 0.01,
-                    "std_of_mean": 0.002,
-                    "share": 0.5,
-                }
-                for model in MODELS
-                for metric in metrics
-                for source in ("users", "training seeds")
-            ]
-        ),
         "sweeps_table": pd.DataFrame(
             [
-                {"sweep": "delta", "parameter": "network.delta", "value": value, "configured": configured}
-                | {"model": model, "base": "diffurec", "metric": "NDCG@10", "mean": 0.04, "low": 0.03}
-                | {"high": 0.05, "n_users": 1000, "n_seeds": 2, "difference": relative and 0.04 * relative}
-                | {"relative_difference": relative, "relative_low": -0.3, "relative_high": 0.025, "p_holm": p}
-                | {"family_size": 6, "overlap": 0.99, "gain_steps": 0.0, "training_seconds": 7.5}
+                _comparison(model, "", "NDCG@10", relative or 0.0, -0.3, 0.025, p or 1.0, 2)
+                | {"sweep": "delta", "parameter": "network.delta", "value": value, "configured": configured}
+                | {"base": "diffurec", "mean": 0.04, "low": 0.03, "high": 0.05, "paired_seeds": 2}
+                | {"overlap": 0.99, "gain_steps": 0.0, "training_seconds": 7.5}
+                | ({"relative_difference": None, "relative_low": None, "relative_high": None} if configured else {})
                 for model, value, configured, relative, p in (
                     ("diffurec", "0.001", True, None, None),
                     ("diffurec_delta_0", "0", False, -0.01, 0.6),

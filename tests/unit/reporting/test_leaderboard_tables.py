@@ -54,17 +54,17 @@ def test_wide_table_elsewhere_has_no_paper_columns(make_leaderboard):
     assert [name for name in wide_table(make_leaderboard()) if name.endswith("_paper")] == []
 
 
-def test_rows_follow_the_study_with_the_paper_below_each_model(make_leaderboard):
+def test_the_best_comes_first_with_the_paper_below_each_model(make_leaderboard):
     table = leaderboard_table(make_leaderboard(), "test", "all", paper_results("amazon_beauty"))
     assert [(line.cells[0], line.kind) for line in table.lines] == [
-        ("diffurec", "model"),
-        ("paper's diffurec", "paper"),
         ("cross_attention", "model"),
         ("paper's cross_attention", "paper"),
-        ("popularity (baseline)", "baseline"),
         ("transitions (baseline)", "baseline"),
+        ("diffurec", "model"),
+        ("paper's diffurec", "paper"),
+        ("popularity (baseline)", "baseline"),
     ]
-    ours, printed, _, variant, popularity, _ = (line.cells for line in table.lines)
+    _, variant, _, ours, printed, popularity = (line.cells for line in table.lines)
     hit_rate = table.columns.index("HR@10")
     assert ours[hit_rate] == "0.0420 ± 0.0010"
     assert printed[hit_rate] == "0.0790"
@@ -76,9 +76,10 @@ def test_rows_follow_the_study_with_the_paper_below_each_model(make_leaderboard)
 
 def test_among_unseen_items_the_paper_is_left_out(make_leaderboard):
     table = leaderboard_table(make_leaderboard(), "test", "unseen", paper_results("amazon_beauty"))
-    assert [line.kind for line in table.lines] == ["model", "model", "baseline", "baseline"]
+    assert [line.kind for line in table.lines] == ["model", "baseline", "model", "baseline"]
     assert table.title == "Test, items that the user had before left out of the ranking"
-    assert table.lines[0].cells[table.columns.index("HR@10")] == "0.0630 ± 0.0015"
+    assert table.lines[2].cells[table.columns.index("HR@10")] == "0.0630 ± 0.0015"
+    assert table.scope.startswith("Test targets; items that the user had before left out")
 
 
 def test_only_the_highest_own_mean_is_best(make_leaderboard):

@@ -54,6 +54,30 @@ def test_baselines_get_a_scale_of_their_own(study_tables):
     assert len(draw_forest(study_tables["comparisons_table"]).axes) == 1
 
 
+def test_a_weak_reference_does_not_set_the_scale(comparison):
+    rows = [
+        comparison("b", "a", "NDCG@10", 0.04, 0.02, 0.06, 0.01),
+        comparison("b", "popularity", "NDCG@10", 6.0, 5.5, 6.5, 1e-9),
+    ]
+    (panel,) = draw_forest(pd.DataFrame(rows)).axes
+    assert panel.get_xlim() == pytest.approx((-6.6, 6.6))
+    (arrow,) = [line for line in panel.lines if line.get_marker() == ">"]
+    assert arrow.get_xdata()[0] == pytest.approx(6.6)
+    assert "+600.0 % [550.0, 650.0]" in [text.get_text() for text in panel.texts]
+
+
+def test_of_very_many_pairs_the_best_ranker_s_are_drawn(comparison):
+    names = [f"ranker_{number}" for number in range(8)]
+    rows = [
+        comparison(one, other, "NDCG@10", 0.04, 0.02, 0.06, 0.01, mean_model=0.1 + i, mean_reference=0.1 + j)
+        for i, one in enumerate(names)
+        for j, other in enumerate(names[:i])
+    ]
+    figure = draw_forest(pd.DataFrame(rows))
+    assert sum(len(panel.get_yticklabels()) for panel in figure.axes) == 7
+    assert "Pairs of ranker_7, the best" in caption(figure)
+
+
 def test_the_interactive_forest_shows_the_same(study_tables):
     figure = plotly_forest(study_tables["comparisons_table"])
     assert figure.data[0].y[0] == "cross_attention vs diffurec"
@@ -79,29 +103,37 @@ def test_more_models_than_fit_are_named(study_tables):
 
 
 def test_steps_are_drawn_against_quality_and_time(study_tables):
-    quality, speed = draw_steps(study_tables["inference_table"], study_tables["step_times_table"], models=MODELS).axes
-    assert (quality.get_ylabel(), speed.get_ylabel()) == ("test NDCG@10", "seconds for 1,000 users")
-    assert [text.get_text() for text in quality.get_xticklabels()] == ["1", "32"]
+    quality, speed = draw_steps(
+        study_tables["probe_comparisons_table"], study_tables["step_times_table"], models=MODELS
+    ).axes
+    labels = (quality.get_ylabel(), speed.get_ylabel())
+    assert labels == ("test NDCG@10: gain over 1 step, %", "seconds for 1,000 users")
+    assert [text.get_text() for text in quality.get_xticklabels()] == ["1", "8", "32"]
+    gains = quality.containers[0].lines[0].get_ydata()
+    assert list(gains) == pytest.approx([0, 0.1, 0.1])  # the paired differences, in percent
     assert list(speed.lines[0].get_ydata()) == pytest.approx([0.5, 16])  # 0.1 s a step for 200 users
     styles = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in speed.lines}
     assert len(styles) == 2
 
 
 def test_all_kinds_of_ensembles_share_a_scale(study_tables):
-    figure = draw_ensembles(study_tables["inference_table"], models=MODELS)
+    figure = draw_ensembles(study_tables["probe_comparisons_table"], models=MODELS)
     assert [panel.get_xlabel() for panel in figure.axes] == [
         "averaged reverse processes",
         "averaged calls (Algorithm 3)",
         "averaged training seeds",
     ]
     assert len({panel.get_ylim() for panel in figure.axes}) == 1
-    assert "n = 200 test users" in caption(figure)
+    assert "n = 1,000 test users" in caption(figure)
+    assert figure.axes[0].get_ylabel() == "test NDCG@10: gain, %"
 
 
 def test_the_sweep_has_a_place_for_zero(study_tables):
     accuracy, overlap = draw_sweeps(study_tables["sweeps_table"]).axes
     assert [text.get_text() for text in accuracy.get_xticklabels()] == ["0", "0.001", "1"]
     assert accuracy.get_xlabel() == "network.delta"
+    assert accuracy.get_ylabel() == "test NDCG@10: to the configured, %"
+    assert list(accuracy.containers[0].lines[0].get_ydata()) == pytest.approx([-1, 0, -25])
     assert list(overlap.lines[0].get_ydata()) == [0.99] * 3
 
 
@@ -173,8 +205,10 @@ def test_many_models_fill_rows_of_three(points):
     [
         lambda: draw_forest(pd.DataFrame()),
         lambda: draw_groups(pd.DataFrame(), models=["a"]),
-        lambda: draw_steps(pd.DataFrame(columns=["kind", "group"]), pd.DataFrame(), models=["a"]),
-        lambda: draw_ensembles(pd.DataFrame(columns=["kind", "group"]), models=["a"]),
+        lambda: draw_steps(
+            pd.DataFrame(columns=["kind", "reference_kind", "relative_difference"]), pd.DataFrame(), models=["a"]
+        ),
+        lambda: draw_ensembles(pd.DataFrame(columns=["kind", "reference_kind"]), models=["a"]),
         lambda: draw_sweeps(pd.DataFrame()),
         lambda: draw_target_maps({}),
     ],

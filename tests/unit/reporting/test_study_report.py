@@ -90,6 +90,8 @@ def test_the_summary_holds_every_experiment(make_results):
     assert "| beauty | amazon_beauty | diffurec | 0.0430 ± 0.0015 | 0.0790 |" in text
     assert "| beauty | amazon_beauty | popularity | 0.0110 | – | 0.0140 | – | – | – |" in text
     assert text.count("Best of 4 rankers") == 2
+    alone = render_summary(records[:1], "summary.md.j2")
+    assert "paper" not in alone.split("## ")[0]  # without a dataset of the paper it has no columns
     with pytest.raises(ValueError, match="no experiment"):
         render_summary([], "summary.md.j2")
 

@@ -9,17 +9,14 @@ from diffurecsys.reporting.verdicts import (
     conclude,
     describe,
     ensemble_verdicts,
-    pair_verdicts,
     steps_verdicts,
     sweep_verdicts,
 )
 
 
-def test_a_verdict_names_pair_metric_size_interval_p_and_seeds(comparison):
+def test_a_verdict_names_size_interval_p_and_seeds(comparison):
     row = comparison("cross_attention", "diffurec", "NDCG@10", 0.0419, 0.0201, 0.0629, 0.0012)
-    assert pair_verdicts(pd.DataFrame([row]), "NDCG@10") == [
-        "cross_attention vs diffurec on NDCG@10: +4.1 % [2.0, 6.3], Holm p = 0.002, 5 seeds: better."
-    ]
+    assert describe(row) == "+4.1 % [2.0, 6.3], Holm p = 0.002, 5 seeds: better"
 
 
 @pytest.mark.parametrize(
@@ -27,21 +24,38 @@ def test_a_verdict_names_pair_metric_size_interval_p_and_seeds(comparison):
     [
         (0.04, 0.02, 0.06, 0.01, "better"),
         (-0.04, -0.06, -0.02, 0.01, "worse"),
-        (0.04, 0.02, 0.06, 0.05, "no difference shown"),  # the interval alone is not enough
-        (0.04, -0.01, 0.06, 0.01, "no difference shown"),  # nor is p
-        (0.04, 0.0, 0.06, 0.01, "no difference shown"),
+        (0.04, 0.02, 0.06, 0.05, "no difference shown"),  # the corrected p decides, not the interval
         (0.0, 0.0, 0.0, 1.0, "no difference shown"),
     ],
 )
-def test_test_and_interval_must_agree(comparison, relative, low, high, p, conclusion):
+def test_the_corrected_p_decides(comparison, relative, low, high, p, conclusion):
     row = comparison("a", "b", "m", relative, low, high, p)
     assert conclude(row) == conclusion
-    assert describe(row).endswith(f": {conclusion}")
+    assert f": {conclusion}" in describe(row)
+
+
+def test_no_difference_shown_says_what_is_excluded(comparison):
+    text = describe(comparison("a", "b", "m", -0.011, -0.0391, 0.019, 1.0))
+    assert text.endswith("no difference shown, more than 4.0 % excluded")  # rounded up
+
+
+def test_equivalence_is_within_its_margin_and_needs_users_and_seeds(comparison):
+    row = comparison("a", "b", "m", 0.001, -0.01, 0.01, 1.0, p_equivalence_holm=0.01)
+    assert describe(row).endswith(": equivalent within 5 %")
+    few = comparison("a", "b", "m", 0.001, -0.01, 0.01, 1.0, n_seeds=2)
+    assert conclude(few) == "no difference shown"
+
+
+def test_tests_that_disagree_are_named(comparison):
+    row = comparison("a", "b", "m", 0.04, 0.02, 0.06, 0.01, boot_low=-0.001)
+    assert describe(row).endswith("better (the bootstrap interval holds 0: few users decide)")
+    row = comparison("a", "b", "m", 0.04, -0.02, 0.1, 0.3, p_users_holm=0.004)
+    assert describe(row).endswith("(these trained models do differ, users alone Holm p = 0.004)")
 
 
 @pytest.mark.parametrize(
     ("n_seeds", "limit"),
-    [(1, "of these trained models alone"), (2, "fewer than 5 seeds"), (4, "fewer than 5 seeds"), (5, "better")],
+    [(1, "of these trained models alone"), (2, "of these trained models alone"), (4, "fewer than 5 seeds")],
 )
 def test_few_seeds_limit_what_is_said(comparison, n_seeds, limit):
     text = describe(comparison("a", "b", "m", 0.04, 0.02, 0.06, 0.0001, n_seeds))
@@ -50,19 +64,18 @@ def test_few_seeds_limit_what_is_said(comparison, n_seeds, limit):
     assert "Holm p < 0.001" in text
 
 
-def test_a_reference_of_zero_gets_no_verdict(comparison):
-    row = comparison("a", "b", "m", 1, 1, 1, 0.5)
-    table = pd.DataFrame([{**row, "relative_difference": None}])
-    assert pair_verdicts(table, "m") == []
+def test_without_training_there_are_no_seeds_to_be_few(comparison):
+    assert describe(comparison("a", "b", "m", 0.04, 0.02, 0.06, 0.0001, 0)).endswith("no training: better")
 
 
 def sweep_of(low, high, relative, p, parameter="network.delta", values=("0.001", "0")):
     usual, other = values
-    known = {"sweep": "one", "parameter": parameter, "base": "net", "metric": "m", "n_seeds": 5}
+    known = {"sweep": "one", "parameter": parameter, "base": "net", "metric": "m", "n_seeds": 9, "paired_seeds": 5}
     rows = [
         {**known, "model": "net", "value": usual, "configured": True, "relative_difference": None},
         {**known, "model": "net_other", "value": other, "configured": False, "difference": relative * 0.04}
-        | {"relative_difference": relative, "relative_low": low, "relative_high": high, "p_holm": p},
+        | {"relative_difference": relative, "relative_low": low, "relative_high": high, "p_holm": p, "margin": 0.05}
+        | {"boot_low": low, "boot_high": high, "p_users_holm": p, "p_equivalence_holm": 1.0, "excluded": -low},
     ]
     return pd.DataFrame(rows)
 
@@ -87,6 +100,7 @@ def test_sweeps_of_other_parameters_are_told_by_their_values():
         "net with training.epochs = 0 instead of training.epochs = 40, on m: -10.0 % [-20.0, -5.0], Holm p = 0.010"
     )
     assert sentence.endswith("worse.")
+    assert "5 seeds" in sentence  # those that are paired
 
 
 def test_larger_deltas_are_told_without_a_sum(study_tables):

@@ -56,29 +56,6 @@ def draw_means(
     return split(_weighted(table, counts, n_resamples)), split(_weighted(table, signs, n_resamples))
 
 
-def draw_seed_weights(n_seeds: int, n_resamples: int, rng: np.random.Generator) -> FloatArray:
-    """Draw weights of seeds for the bootstrap, float64 `[draws, seeds]`; each row sums to 1.
-
-    Seeds are drawn with replacement, and the deviation from equal weights is stretched by √(n / (n - 1)): without it a
-    bootstrap of few seeds is too narrow by that factor.
-    """
-    if n_seeds == 1:
-        return np.ones((n_resamples, 1))
-    counts = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_resamples)
-    return np.asarray(1 / n_seeds + np.sqrt(n_seeds / (n_seeds - 1)) * (counts - 1) / n_seeds)
-
-
-def draw_exchanges(n_seeds: int, n_resamples: int, rng: np.random.Generator) -> FloatArray:
-    """Draw which of two models' runs are taken for the other's, float64 `[draws, 2 · seeds]`.
-
-    Returns:
-        Weights ± 1 / seeds of the runs of the first and the second model: their weighted sum is the difference of
-        means after relabelling. Half of all runs is positive.
-    """
-    order = rng.permuted(np.tile(np.arange(2 * n_seeds), (n_resamples, 1)), axis=1)
-    return np.asarray(np.where(order < n_seeds, 1.0, -1.0) / n_seeds)
-
-
 def _weighted(table: NDArray[np.float32], weights: Weights, n_resamples: int) -> FloatArray:
     """Multiply blocks of drawn weights `[draws, users]` with `[users, columns]`, and divide by the number of users."""
     n_users, n_columns = table.shape

@@ -12,6 +12,7 @@ from diffurecsys.columns import MODEL
 from diffurecsys.evaluation.leaderboard import METRIC
 from diffurecsys.evaluation.metrics import FloatArray
 from diffurecsys.evaluation.significance.comparison import REFERENCE
+from diffurecsys.evaluation.significance.crossed import FEWEST_SEEDS
 from diffurecsys.evaluation.significance.holm import holm
 from diffurecsys.evaluation.significance.scores import ModelScores, Pairs, choose_pairs
 
@@ -27,8 +28,8 @@ def compare_seeds(scores: Sequence[ModelScores], *, pairs: Pairs | None = None) 
 
     Returns:
         One row a pair and metric: model, reference, metric, n_seeds_model, n_seeds_reference, difference, t, df, p,
-        p_holm (over the rows that have a p), family_size. t to p_holm are missing where a side that trains has one
-        seed.
+        p_holm (over the rows that have a p), family_size. t to p_holm are missing where a side that trains has fewer
+        than three seeds.
     """
     by_name = {score.model: score for score in scores}
     rows = []
@@ -51,11 +52,9 @@ def compare_seeds(scores: Sequence[ModelScores], *, pairs: Pairs | None = None) 
                 }
             )
     table = pd.DataFrame(rows).astype({"t": "Float64", "df": "Float64", "p": "Float64"})
-    known = table["p"].notna()
-    table["p_holm"] = pd.Series(pd.NA, index=table.index, dtype="Float64")
-    if known.any():
-        table.loc[known, "p_holm"] = holm(table.loc[known, "p"])
-    table["family_size"] = int(known.sum())
+    corrected = holm(table["p"].to_numpy(np.float64, na_value=np.nan))
+    table["p_holm"] = pd.array(np.where(np.isnan(corrected), None, corrected), dtype="Float64")
+    table["family_size"] = int(table["p"].notna().sum())
     return table
 
 
@@ -66,14 +65,14 @@ def few_seeds_warning(n_seeds: Mapping[str, int]) -> list[str]:
         return []
     counts = ", ".join(f"{model} {count}" for model, count in few.items())
     return [
-        f"Fewer than {ENOUGH_SEEDS} training seeds ({counts}): tests across seeds have little power, and intervals "
-        "that count training are rough. With one seed they speak of these trained models alone."
+        f"Fewer than {ENOUGH_SEEDS} training seeds ({counts}): tests across seeds have little power, and with fewer "
+        f"than {FEWEST_SEEDS} there are none: what is said then is of these trained models alone."
     ]
 
 
 def _testable(ours: ModelScores, theirs: ModelScores) -> bool:
     counts = [len(scores.seeds) for scores in (ours, theirs) if scores.trains]
-    return min(counts, default=1) > 1
+    return min(counts, default=1) >= FEWEST_SEEDS
 
 
 def _test(a: FloatArray, b: FloatArray) -> tuple[float, float, float]:

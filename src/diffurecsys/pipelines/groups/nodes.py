@@ -36,6 +36,7 @@ def score_groups(
         pairs=study.pairs,
         n_resamples=significance.n_resamples,
         confidence=significance.confidence,
+        margin=significance.margin,
         seed=significance.seed,
     )
     return group_scores(scores, members, metrics, significance.confidence), compared

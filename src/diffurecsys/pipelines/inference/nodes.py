@@ -17,7 +17,6 @@ from diffurecsys.data.store import Examples
 from diffurecsys.evaluation import inference
 from diffurecsys.evaluation.inference_summary import (
     compare_levels,
-    decompose_variance,
     measure_beyond_accuracy,
     sampling_spread,
     summarise_inference,
@@ -33,7 +32,7 @@ from diffurecsys.training.device import resolve_device
 if TYPE_CHECKING:
     from diffurecsys.parameters import EvaluationParameters, GroupParameters, ProbeParameters, SignificanceParameters
 
-OF_SAMPLES = ("spread", "beyond_accuracy", "variance")
+OF_SAMPLES = ("spread", "beyond_accuracy")
 
 
 @dataclass(frozen=True)
@@ -190,13 +189,13 @@ def summarise_probes(
                 cutoffs,
                 n_resamples=significance.n_resamples,
                 confidence=confidence,
+                margin=significance.margin,
                 seed=significance.seed,
             ),
         }
         if recommended := of(cells, "recommendations"):
             found["spread"] = sampling_spread(recommended, confidence)
             found["beyond_accuracy"] = measure_beyond_accuracy(recommended, data.popularity.numpy())
-            found["variance"] = decompose_variance(places, cutoffs)
         if times := of(cells, "step_times"):
             found["step_times"] = pd.concat([part.assign(**{SEED: seed}) for seed, part in enumerate(times)])
         for name, table in found.items():

@@ -36,6 +36,7 @@ def compare_users_and_seeds(
         pairs=study.pairs,
         n_resamples=significance.n_resamples,
         confidence=significance.confidence,
+        margin=significance.margin,
         seed=significance.seed,
     )
     return by_user, compare_seeds(scores, pairs=study.pairs)

@@ -10,8 +10,7 @@ import pandas as pd
 from diffurecsys.columns import MODEL, TEST
 from diffurecsys.evaluation.inference import KIND, LEVEL, STEPS
 from diffurecsys.evaluation.leaderboard import METRIC
-from diffurecsys.evaluation.significance.comparison import compare_models
-from diffurecsys.evaluation.significance.holm import holm
+from diffurecsys.evaluation.significance.comparison import compare_models, correct
 from diffurecsys.evaluation.significance.intervals import mean_interval
 from diffurecsys.evaluation.significance.scores import first_seeds
 from diffurecsys.pipelines.arrays import records
@@ -22,11 +21,24 @@ from diffurecsys.study import Study
 if TYPE_CHECKING:
     from diffurecsys.parameters import EvaluationParameters, SignificanceParameters
 
+TESTED = (  # columns of `compare_models` under their own names
+    *("counts", "relative_difference", "relative_low", "relative_high", "excluded", "boot_low", "boot_high", "t", "df"),
+    *("margin", "p_t", "p_holm", "p_users", "p_users_holm", "p_equivalence_holm", "family_size"),
+)
+RENAMED = {  # and under others: mean, low, high and n_seeds are of the ranker itself, under all its seeds
+    "n_seeds": "paired_seeds",
+    "mean_model": "mean_paired",
+    "mean_reference": "mean_reference",
+    "difference": "difference",
+    "low": "diff_low",
+    "high": "diff_high",
+}
 COLUMNS = (
     *("sweep", "parameter", "value", "configured", MODEL, "base", METRIC),
     *("mean", "low", "high", "n_users", "n_seeds"),
-    *("difference", "diff_low", "diff_high", "relative_difference", "relative_low", "relative_high"),
-    *("p_holm", "family_size", "overlap", "gain_steps", "gain_low", "gain_high", "training_seconds"),
+    *("paired_seeds", "mean_paired", "mean_reference", "difference", "diff_low", "diff_high"),
+    *TESTED,
+    *("overlap", "gain_steps", "gain_low", "gain_high", "training_seconds"),
 )
 
 
@@ -43,7 +55,8 @@ def tabulate_sweeps(
 
     Returns:
         One row a sweep, ranker or variant, and metric; differences are to the ranker as configured, whose row says so.
-        Holm's correction is over the whole table.
+        Both means of a difference, and what it is a fraction of, are of the seeds that are paired, `paired_seeds` of
+        them. Corrections are over the whole table.
     """
     settings = _settings(study)
     names = tuple(dict.fromkeys(row[MODEL] for row in settings))
@@ -101,18 +114,16 @@ def _compare(
             pairs=[(row[MODEL], row["base"]) for row in rows if not row["configured"]],
             n_resamples=significance.n_resamples,
             confidence=significance.confidence,
+            margin=significance.margin,
             seed=significance.seed,
         )
         tables.append(table.assign(sweep=sweep))
-    compared = pd.concat(tables, ignore_index=True)
-    compared["p_holm"], compared["family_size"] = holm(compared["p_t"]), len(compared)
-    names = {"low": "diff_low", "high": "diff_high"}
-    wanted = (*("difference", "low", "high", "relative_difference", "relative_low", "relative_high"),)
     return {
         (row["sweep"], row[MODEL], row[METRIC]): {
-            names.get(key, key): row[key] for key in (*wanted, "p_holm", "family_size")
+            **{name: row[name] for name in TESTED},
+            **{name: row[key] for key, name in RENAMED.items()},
         }
-        for row in records(compared)
+        for row in records(correct(pd.concat(tables, ignore_index=True)))
     }
 
 

@@ -60,7 +60,7 @@ def group_table(group_scores: pd.DataFrame, names: Sequence[str], metric: str) -
         f"Test {metric} by group of users",
         wide,
         columns,
-        caption="Mean [95 % interval that counts users and seeds].",
+        caption="Mean [95 % interval that counts users and, from three on, seeds].",
     )
 
 
@@ -74,10 +74,11 @@ def group_comparison_table(group_comparisons: pd.DataFrame, metric: str) -> Tabl
         "n_users": ("n", count),
         "relative_difference": ("difference, %", percent),
         "relative_interval": ("95 % interval", str),
-        "p_t": ("p, t-test", p_value),
+        "p_t": ("p", p_value),
         "p_holm": ("Holm p", p_value),
+        "p_users_holm": ("Holm p, users alone", p_value),
     }
-    family = int(group_comparisons["family_size"].iloc[0]) if len(group_comparisons) else 0
+    family = int(group_comparisons["family_size"].max()) if len(group_comparisons) else 0
     return make_table(
         f"group_comparisons_{metric_label(metric)}",
         f"Differences in test {metric} by group of users",
@@ -85,6 +86,7 @@ def group_comparison_table(group_comparisons: pd.DataFrame, metric: str) -> Tabl
         columns,
         caption=f"As in the tests that pair users; Holm's correction is over {family} tests: all groups, pairs and "
         "metrics together.",
+        folded=True,
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from diffurecsys.evaluation.inference import ALGORITHM_3, ENSEMBLE, STEPS, TRAINING_SEEDS
+from diffurecsys.evaluation.inference import ALGORITHM_3, ENSEMBLE, MEMBER, STEPS, TRAINING_SEEDS
 from diffurecsys.evaluation.inference_summary import ALL_USERS
 from diffurecsys.evaluation.leaderboard import DECLARED_METRIC
 from diffurecsys.reporting.sections.base import Made, Part, Results, Text
@@ -73,12 +74,12 @@ def inference_table(inference: pd.DataFrame, names: Sequence[str], kind: str, me
 
 
 def draw_steps(
-    inference: pd.DataFrame, step_times: pd.DataFrame, *, models: Sequence[str], metric: str = DECLARED_METRIC
+    compared: pd.DataFrame, step_times: pd.DataFrame, *, models: Sequence[str], metric: str = DECLARED_METRIC
 ) -> Figure:
-    """Draw quality and time against the number of reverse steps.
+    """Draw what more reverse steps gain over the fewest, user by user, and what they take.
 
     Args:
-        inference: of `summarise_inference`, with the column `model`.
+        compared: of `compare_levels`, with the column `model`.
         step_times: model, seed, steps, users, seconds.
         models: which, in their order.
         metric: of quality.
@@ -86,7 +87,7 @@ def draw_steps(
     Raises:
         ValueError: there are no numbers of steps.
     """
-    chosen = _chosen(inference, STEPS, metric)
+    chosen = _gains(compared, STEPS, metric)
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     quality, speed = figure.subplots(1, 2)
     for index, model in enumerate(models):
@@ -95,35 +96,39 @@ def draw_steps(
         per_thousand = 1000 * times["seconds"] / times["users"]
         mean = per_thousand.groupby(times["steps"]).mean()
         speed.plot(mean.index, mean, **line_style(index), marker=marker(index), ms=5)
-    for panel, label in ((quality, f"test {chosen['metric'].iloc[0]}"), (speed, "seconds for 1,000 users")):
-        _log2_axis(panel, sorted(chosen["level"].unique()))
+    smallest = int(chosen["reference_level"].min())
+    quality.set_ylabel(f"test {chosen['metric'].iloc[0]}: gain over {smallest} step{'' if smallest == 1 else 's'}, %")
+    speed.set_ylabel("seconds for 1,000 users")
+    for panel in (quality, speed):
+        _log2_axis(panel, sorted({smallest, *chosen["level"]}))
         panel.set_xlabel("reverse steps")
-        panel.set_ylabel(label)
         style_panel(panel, grid="y")
+    quality.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     speed.set_yscale("log")
     speed.tick_params(colors=INK, which="both")
     add_legend(figure, _keys(models))
-    users, seeds = int(chosen["n_users"].max()), int(chosen["n_seeds"].max())
     add_caption(
         figure,
-        f"Left: mean over users and seeds with 95 % intervals that count both, slightly shifted to be told apart. "
-        f"Right: wall time of scoring the whole catalogue, mean over seeds. n = {users:,} test users, {seeds} seeds.",
+        f"Left: difference of the same users' metrics with its 95 % interval, slightly shifted to be told apart. "
+        f"{_counted(chosen)} Right: wall time of scoring the whole catalogue, mean over seeds.",
     )
     return figure
 
 
-def draw_ensembles(inference: pd.DataFrame, *, models: Sequence[str], metric: str = DECLARED_METRIC) -> Figure:
-    """Draw quality against the number of averaged distributions, a panel a kind of ensemble.
+def draw_ensembles(compared: pd.DataFrame, *, models: Sequence[str], metric: str = DECLARED_METRIC) -> Figure:
+    """Draw what averaging more distributions gains over the least, user by user, a panel a kind of ensemble.
 
     Args:
-        inference: of `summarise_inference`, with the column `model`.
+        compared: of `compare_levels`, with the column `model`.
         models: which, in their order.
         metric: of quality.
 
     Raises:
         ValueError: there are no ensembles.
     """
-    parts = {kind: _chosen(inference, kind, metric) for kind in LABELS if kind in set(inference["kind"])}
+    there = set(zip(compared["kind"], compared["reference_kind"], strict=True))
+    kinds = [kind for kind in LABELS if (kind, MEMBER if kind == TRAINING_SEEDS else kind) in there]
+    parts = {kind: _gains(compared, kind, metric) for kind in kinds}
     if not parts:
         raise ValueError("there are no ensembles to draw: run the pipeline `inference`")
     figure = Figure(figsize=(2.4 + 3.3 * len(parts), 4.2), layout="constrained")
@@ -131,36 +136,50 @@ def draw_ensembles(inference: pd.DataFrame, *, models: Sequence[str], metric: st
     for panel, (kind, chosen) in zip(panels, parts.items(), strict=True):
         for index, model in enumerate(models):
             _draw_line(panel, chosen[chosen["model"] == model], index, shift=index - (len(models) - 1) / 2)
-        _log2_axis(panel, sorted(chosen["level"].unique()))
+        _log2_axis(panel, sorted({1, *chosen["level"]}))
         panel.set_xlabel(LABELS[kind])
+        panel.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         style_panel(panel, grid="y")
-    panels[0].set_ylabel(f"test {chosen['metric'].iloc[0]}")
+    panels[0].set_ylabel(f"test {chosen['metric'].iloc[0]}: gain, %")
     add_legend(figure, _keys(models))
-    users = int(chosen["n_users"].max())
     add_caption(
         figure,
-        f"Means with 95 % intervals that count users and training seeds (of ensembles over training seeds, users "
-        f"alone), slightly shifted to be told apart; n = {users:,} test users. One averaged training seed stands for "
-        "the mean of single ones.",
+        "Difference of the same users' metrics with its 95 % interval, slightly shifted to be told apart: to the "
+        "smallest number, of training seeds to the mean of the ensemble's single members (0 at one by definition). "
+        f"{_counted(pd.concat(list(parts.values())))}",
     )
     return figure
 
 
-def _chosen(inference: pd.DataFrame, kind: str, metric: str) -> pd.DataFrame:
-    rows = inference[(inference["kind"] == kind) & (inference["group"] == ALL_USERS)]
+def _gains(compared: pd.DataFrame, kind: str, metric: str) -> pd.DataFrame:
+    """Rows that compare levels of a kind with the smallest one, or training seeds with their single members."""
+    other = MEMBER if kind == TRAINING_SEEDS else kind
+    rows = compared[(compared["kind"] == kind) & (compared["reference_kind"] == other)]
     if rows.empty:
         raise ValueError(f"there are no probes of kind {kind!r} to draw: run the pipeline `inference`")
     known = metric if metric in set(rows["metric"]) else rows["metric"].iloc[0]
     return rows[rows["metric"] == known]
 
 
-def _draw_line(panel: Axes, rows: pd.DataFrame, index: int, *, shift: float) -> None:
-    rows = rows.sort_values("level")
-    error = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-    place = rows["level"] * 2 ** (0.06 * shift)
-    panel.errorbar(
-        place, rows["mean"], error, **line_style(index), marker=marker(index), ms=5, capsize=3, ecolor=colour(index)
+def _counted(rows: pd.DataFrame) -> str:
+    users, seeds = int(rows["n_users"].max()), int(rows["n_seeds"].max())
+    return (
+        f"Intervals count users and training seeds; with fewer than three, and of ensembles of training seeds, users "
+        f"alone. n = {users:,} test users, {seeds} seed{'' if seeds == 1 else 's'}."
     )
+
+
+def _draw_line(panel: Axes, rows: pd.DataFrame, index: int, *, shift: float) -> None:
+    rows = rows[rows["relative_difference"].notna()].sort_values("level")  # missing where the reference is 0
+    if rows.empty:
+        return
+    smallest = 1 if (rows["reference_kind"] == MEMBER).any() else rows["reference_level"].min()
+    middle, low, high = (
+        np.concatenate([[0.0], 100 * rows[name]]) for name in ("relative_difference", "relative_low", "relative_high")
+    )
+    place = np.concatenate([[smallest], rows["level"]]) * 2 ** (0.06 * shift)
+    style = {**line_style(index), "marker": marker(index), "ms": 5, "capsize": 3, "ecolor": colour(index)}
+    panel.errorbar(place, middle, [middle - low, high - middle], **style)
 
 
 def _log2_axis(panel: Axes, levels: Sequence[int]) -> None:
@@ -185,7 +204,7 @@ PART = Part(
         Made(
             "steps_figure",
             lambda results: draw_steps(
-                results.tables["inference_table"],
+                results.tables["probe_comparisons_table"],
                 results.tables["step_times_table"],
                 models=probed(results),
                 metric=results.leaderboard.declared,
@@ -195,7 +214,7 @@ PART = Part(
         Made(
             "ensembles_figure",
             lambda results: draw_ensembles(
-                results.tables["inference_table"], models=probed(results), metric=results.leaderboard.declared
+                results.tables["probe_comparisons_table"], models=probed(results), metric=results.leaderboard.declared
             ),
             ("spread_table",),
         ),

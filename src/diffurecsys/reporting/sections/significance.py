@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from math import ceil
 
 import numpy as np
 import pandas as pd
@@ -11,13 +13,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from diffurecsys.evaluation.leaderboard import DECLARED_METRIC
+from diffurecsys.columns import TEST
+from diffurecsys.evaluation.leaderboard import DECLARED_METRIC, Leaderboard
+from diffurecsys.reporting.leaderboard_tables import format_seeds
 from diffurecsys.reporting.paper_tables import paper_tests_table, paper_tests_with_printed
 from diffurecsys.reporting.sections.base import Made, Part, Results, Text
 from diffurecsys.reporting.style import COLOURS, INK, add_caption, add_legend, style_panel
 from diffurecsys.reporting.text_table import (
     Columns,
+    Line,
     Table,
+    interval,
     make_table,
     number,
     on_page,
@@ -26,49 +32,128 @@ from diffurecsys.reporting.text_table import (
     score,
     with_relative_interval,
 )
-from diffurecsys.reporting.verdicts import ALPHA, pair_verdicts
+from diffurecsys.reporting.verdicts import (
+    ALIKE,
+    ALPHA,
+    BETTER,
+    OPEN,
+    WORSE,
+    comparable,
+    conclude,
+    decisive_p,
+    of_these_alone,
+    rows_of,
+)
+
+SIGNS = {BETTER: "▲", WORSE: "▼", ALIKE: "=", OPEN: "·"}
+TURNED = {"▲": "▼", "▼": "▲"}
+
+MOST_PAIRS = 20  # that a forest draws; of more, those of the best ranker
+FAR = 0.5  # relative differences beyond it do not set a forest's scale
+RULE = (
+    "Which test decides: the Holm-corrected p over users and training seeds, because a claim about a method is about "
+    "training it again on other users, and because in simulations its error stays at or below its level with three and "
+    "with five seeds. Without three seeds no such p is given; what is said then is of these trained models alone."
+)
 
 
 def write(results: Results) -> Text:
-    """Write a verdict a pair, all tests, and where variance comes from."""
+    """Write the rule that decides, the verdicts at a glance, and all tests."""
     tables, metric = results.tables, results.leaderboard.declared
     comparisons = tables["comparisons_table"]
-    written = [comparison_table(comparisons), seed_comparison_table(tables["seed_comparisons_table"])]
-    if "paper_tests_table" in tables:
+    written = [verdict_matrix(results.leaderboard, comparisons), comparison_table(comparisons)]
+    written.append(seed_comparison_table(tables["seed_comparisons_table"]))
+    if results.paper is not None and "paper_tests_table" in tables:
         written.append(paper_tests_table(paper_tests_with_printed(tables["paper_tests_table"], results.paper)))
-    if "variance_table" in tables:
-        written.append(variance_table(tables["variance_table"], results.leaderboard.names))
-    return Text(tuple(pair_verdicts(comparisons, metric)), tuple(written))
+    return Text((RULE, *_counted(comparisons, metric)), tuple(written))
+
+
+def verdict_matrix(leaderboard: Leaderboard, comparisons: pd.DataFrame) -> Table:
+    """Write what was shown of every tested pair, a line and a column a ranker, best mean first."""
+    metric = leaderboard.declared
+    names = sorted(leaderboard.names, key=lambda name: -leaderboard.score(name, TEST, metric).mean)
+    signs: dict[tuple[str, str], str] = {}
+    for row in rows_of(comparisons[comparisons["metric"] == metric]):
+        sign, alone = SIGNS[conclude(row)], "°" if of_these_alone(row) else ""
+        signs[row["model"], row["reference"]] = sign + alone
+        signs[row["reference"], row["model"]] = TURNED.get(sign, sign) + alone
+    lines = [
+        Line(
+            (
+                f"{place}. {name}",
+                score(leaderboard.score(name, TEST, metric).mean),
+                *("" if name == other else signs.get((name, other), " ") for other in names),
+            ),
+            leaderboard.role(name),
+        )
+        for place, name in enumerate(names, start=1)
+    ]
+    numbers = tuple(str(place) for place in range(1, len(names) + 1))
+    return Table(
+        "verdicts",
+        f"At a glance: {metric} of all rankers and which differences are shown",
+        ("ranker", metric, *numbers),
+        tuple(lines),
+        "Columns are numbered as the lines are. ▲ the line's ranker is better than the column's, ▼ worse, = equivalent "
+        f"within the margin, · no difference shown (the next table has what is excluded), blank: not tested. "
+        f"Holm p < {ALPHA} over users and training seeds; ° of these trained models alone (fewer than three seeds).",
+    )
 
 
 def comparison_table(comparisons: pd.DataFrame) -> Table:
     """Write the tests that pair users."""
     rows = with_relative_interval(on_page(comparisons))
+    rows["verdict"] = [conclude(row) for row in rows_of(rows)]
     columns: Columns = {
         "model": ("model", str),
         "reference": ("reference", str),
         "metric": ("metric", str),
+        "n_seeds": ("seeds", format_seeds),
         "relative_difference": ("difference, %", percent),
         "relative_interval": ("95 % interval", str),
-        "effect_size": ("d", number),
         "t": ("t", number),
-        "p_t": ("p, t-test", p_value),
-        "p_randomisation": ("p, randomisation", p_value),
-        "p_randomisation_users": ("p, users alone", p_value),
+        "df": ("df", lambda value: f"{value:,.1f}"),
+        "p_t": ("p", p_value),
         "p_holm": ("Holm p", p_value),
+        "verdict": ("verdict", str),
+        "excluded": ("excluded beyond, %", _excluded),
+        "p_equivalence_holm": ("Holm p of equivalence", p_value),
+        "p_users_holm": ("Holm p, users alone", p_value),
+        "seeds_share_low": ("seeds' share, from %", _share),
+        "seeds_share_high": ("to %", _share),
     }
-    family = int(comparisons["family_size"].iloc[0]) if len(comparisons) else 0
+    family = int(comparisons["family_size"].max()) if len(comparisons) else 0
+    margin = f"{100 * comparisons['margin'].iloc[0]:g} %" if len(comparisons) else "the margin"
     return make_table(
         "comparisons",
-        "Tests that pair users (the ones to trust)",
+        "All tests that pair users",
         rows,
         columns,
-        caption="Users are paired within a seed. t-test, interval (percentile bootstrap) and randomisation test count "
-        "users and training seeds; the one of users alone asks about these trained models only. d: mean over standard "
-        f"deviation of the users' differences. Holm's correction of the t-test is over {family} tests: all pairs and "
-        "metrics, of which the file holds the rest. With n seeds a model the randomisation test hardly goes below "
-        "1 / C(2n, n), against a ranker that does not train below 1 / 2^n.",
+        caption="p and interval count users and training seeds (Behrens-Fisher; df: of Student's t with this "
+        "interval); without three seeds the interval counts users alone and there is no p. Excluded: relative "
+        f"differences that lie outside the interval, either way; equivalence: shown to be less than {margin}. Users "
+        "alone: whether these trained models differ. Seeds' share: of the difference's variance, interval. Holm's "
+        f"correction is over {family} tests: all pairs and metrics, of which the file holds the rest, with bootstrap "
+        "and randomisation.",
+        folded=True,
     )
+
+
+def _counted(comparisons: pd.DataFrame, metric: str) -> list[str]:
+    rows = comparable(comparisons, metric)
+    found = Counter(conclude(row) for row in rows)
+    if not rows:
+        return []
+    said = [f"{found[name]} {name if name != OPEN else 'without a difference shown'}" for name in SIGNS if found[name]]
+    return [f"Of {len(rows)} pairs tested on {metric}: {', '.join(said)} (the first named beside the second)."]
+
+
+def _excluded(value: float) -> str:
+    return f"{ceil(1000 * value - 1e-9) / 10:.1f}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f}"
 
 
 def seed_comparison_table(seed_comparisons: pd.DataFrame) -> Table:
@@ -91,29 +176,8 @@ def seed_comparison_table(seed_comparisons: pd.DataFrame) -> Table:
         on_page(seed_comparisons),
         columns,
         caption="One value a seed; against a ranker that does not train, which has one value, a one-sample t-test. "
-        "Without a p where a ranker that trains has one seed.",
-    )
-
-
-def variance_table(variance: pd.DataFrame, models: Sequence[str]) -> Table:
-    """Write where the variance of a metric comes from."""
-    rows = on_page(variance[variance["model"].isin(models)])
-    columns: Columns = {
-        "model": ("model", str),
-        "metric": ("metric", str),
-        "source": ("source", str),
-        "variance": ("variance of one value", "{:.2e}".format),
-        "std_of_mean": ("std of one run's metric", "{:.2e}".format),
-        "share": ("share, %", lambda value: f"{100 * value:.1f}"),
-    }
-    return make_table(
-        "variance",
-        "Where the variance comes from",
-        rows,
-        columns,
-        caption="Components of a run's metric on the probed users: drawing other users, training with another seed, "
-        "sampling the reverse process with another seed, and what users make of seeds. Other users count least in a "
-        "comparison, where they are the same for both models.",
+        "Without a p where a ranker that trains has fewer than three seeds.",
+        folded=True,
     )
 
 
@@ -131,7 +195,7 @@ def draw_forest(
     Raises:
         ValueError: there is nothing to compare.
     """
-    rows = _pairs(comparisons, metric)
+    rows, note = _few(_pairs(comparisons, metric))
     between = rows["reference"].isin(models)
     parts = [part for part in (rows[between], rows[~between]) if len(part)]
     figure = Figure(figsize=(8.5, 1.6 + 0.4 * len(rows) + 0.6 * len(parts)), layout="constrained")
@@ -144,16 +208,46 @@ def draw_forest(
         Line2D([], [], marker="o", ms=7, mec=INK, mfc="white", color=INK, label=f"Holm p ≥ {ALPHA}"),
     ]
     add_legend(figure, keys)
-    add_caption(figure, forest_caption(rows, confidence))
+    add_caption(figure, f"{forest_caption(rows, confidence)}{note}")
     return figure
 
 
+def _few(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Keep the best ranker's pairs of very many; say so."""
+    if len(rows) <= MOST_PAIRS:
+        return rows, ""
+    means = pd.concat([rows.set_index("model")["mean_model"], rows.set_index("reference")["mean_reference"]])
+    best = str(means.idxmax())
+    own = (rows["model"] == best) | (rows["reference"] == best)
+    return rows[own], f" Pairs of {best}, the best; the table has all."
+
+
 def _draw_differences(panel: Axes, rows: pd.DataFrame) -> None:
-    for place, row in enumerate(rows.to_dict("records")):
+    ends = 100 * rows[["relative_low", "relative_high"]]
+    near = ends[rows["relative_difference"].abs() <= FAR]
+    edge = 1.1 * (near if len(near) else ends).abs().to_numpy().max() or 1.0
+    for place, row in enumerate(rows_of(rows)):
         middle, low, high = (100 * row[name] for name in ("relative_difference", "relative_low", "relative_high"))
+        face = COLOURS[0] if decisive_p(row) < ALPHA else "white"
+        if abs(middle) > edge:
+            side = 1 if middle > 0 else -1
+            panel.plot(side * edge, place, ">" if side > 0 else "<", ms=8, mec=INK, mfc=face, zorder=3, clip_on=False)
+            text = f"{percent(middle / 100)} % {interval(low, high, scale=1)}"
+            align = "right" if side > 0 else "left"
+            panel.annotate(
+                text,
+                (side * edge, place),
+                (-8 * side, 0),
+                textcoords="offset points",
+                ha=align,
+                va="center",
+                color=INK,
+                fontsize=8.5,
+            )
+            continue
         panel.plot([low, high], [place, place], color=INK, linewidth=1.4, zorder=2)
-        face = COLOURS[0] if row["p_holm"] < ALPHA else "white"
         panel.plot(middle, place, "o", ms=7, mec=INK, mfc=face, zorder=3)
+    panel.set_xlim(-edge, edge)
     panel.axvline(0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     panel.set_yticks(range(len(rows)), [f"{row.model} vs {row.reference}" for row in rows.itertuples()])
     panel.set_ylim(len(rows) - 0.5, -0.5)
@@ -165,9 +259,10 @@ def forest_caption(rows: pd.DataFrame, confidence: float) -> str:
     seeds = sorted({int(count) for count in rows["n_seeds"]})
     n = " to ".join(str(count) for count in sorted({seeds[0], seeds[-1]}))
     return (
-        f"Points: difference of means; lines: {100 * confidence:g} % bootstrap intervals over users and seeds "
-        f"(n = {int(rows['n_users'].iloc[0]):,} users, {n} seed{'s' if n != '1' else ''}). Right of the dashed line "
-        f"the first is ahead. Holm's correction is over {int(rows['family_size'].iloc[0])} tests."
+        f"Points: difference of means; lines: {100 * confidence:g} % intervals over users and seeds, with fewer than "
+        f"three over users alone (n = {int(rows['n_users'].iloc[0]):,} users, {n} seed{'s' if n != '1' else ''}). "
+        "Right of the dashed line the first is ahead; arrows: beyond the scale. Holm's correction is over "
+        f"{int(rows['family_size'].max())} tests."
     )
 
 
@@ -175,7 +270,8 @@ def plotly_forest(comparisons: pd.DataFrame, *, metric: str = DECLARED_METRIC, c
     """Draw what `draw_forest` draws, to be hovered over."""
     rows = _pairs(comparisons, metric)
     percent = 100 * rows[["relative_difference", "relative_low", "relative_high"]]
-    shown = rows["p_holm"] < ALPHA
+    decisive = [decisive_p(row) for row in rows_of(rows)]
+    shown = [p < ALPHA for p in decisive]
     figure = go.Figure(
         go.Scatter(
             x=percent["relative_difference"],
@@ -191,7 +287,7 @@ def plotly_forest(comparisons: pd.DataFrame, *, metric: str = DECLARED_METRIC, c
                 "arrayminus": percent["relative_difference"] - percent["relative_low"],
                 "color": INK,
             },
-            customdata=np.stack([rows["p_holm"], rows["effect_size"]], axis=-1),
+            customdata=np.stack([decisive, rows["effect_size"]], axis=-1),
             hovertemplate="%{y}: %{x:+.2f} %<br>Holm p %{customdata[0]:.4f}, d %{customdata[1]:.3f}<extra></extra>",
         )
     )

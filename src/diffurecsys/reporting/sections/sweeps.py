@@ -14,6 +14,7 @@ from diffurecsys.reporting.text_table import (
     Columns,
     Table,
     count,
+    interval,
     make_table,
     metric_label,
     number,
@@ -39,6 +40,10 @@ def sweep_table(sweep: pd.DataFrame, metric: str) -> Table:
     """Write what other values of a parameter do."""
     rows = sweep[sweep["metric"] == metric].copy()
     rows["text"] = [with_interval(row) for row in rows.to_dict("records")]
+    rows["relative_interval"] = [
+        None if pd.isna(row["relative_low"]) else interval(row["relative_low"], row["relative_high"])
+        for row in rows.to_dict("records")
+    ]
     name, parameter = rows["sweep"].iloc[0], rows["parameter"].iloc[0]
     rows["shown"] = [
         f"{value_text(row['value'])}{' (as configured)' if row['configured'] else ''}"
@@ -49,8 +54,11 @@ def sweep_table(sweep: pd.DataFrame, metric: str) -> Table:
         "shown": (parameter, str),
         "n_seeds": ("seeds", count),
         "text": (metric, str),
+        "paired_seeds": ("paired seeds", count),
         "relative_difference": ("to the configured, %", percent),
+        "relative_interval": ("95 % interval", str),
         "p_holm": ("Holm p", p_value),
+        "p_users_holm": ("Holm p, users alone", p_value),
     }
     if rows["overlap"].notna().any():
         columns["overlap"] = ("overlap of samples", number)
@@ -72,10 +80,11 @@ def sweep_table(sweep: pd.DataFrame, metric: str) -> Table:
 
 
 def draw_sweeps(sweeps: pd.DataFrame, *, metric: str = DECLARED_METRIC) -> Figure:
-    """Draw accuracy, and overlap of samples where it is known, against the values; a row of panels a sweep.
+    """Draw what each value gains over the configured one, and overlap of samples where known; a row of panels a sweep.
 
     Args:
-        sweeps: sweep, parameter, value, base, metric, mean, low, high, n_users, n_seeds, overlap.
+        sweeps: sweep, parameter, value, configured, base, metric, relative_difference, relative_low, relative_high,
+            n_users, paired_seeds, overlap.
         metric: of accuracy.
 
     Raises:
@@ -92,7 +101,10 @@ def draw_sweeps(sweeps: pd.DataFrame, *, metric: str = DECLARED_METRIC) -> Figur
     for line, name in zip(panels, names, strict=True):
         part = rows[rows["sweep"] == name]
         for column, label, panel in zip(
-            ("mean", "overlap"), (f"test {known}", "rank-biased overlap of two samples"), line, strict=False
+            ("relative_difference", "overlap"),
+            (f"test {known}: to the configured, %", "rank-biased overlap of two samples"),
+            line,
+            strict=False,
         ):
             _draw_values(panel, part, bases, column)
             panel.set_ylabel(label)
@@ -100,14 +112,15 @@ def draw_sweeps(sweeps: pd.DataFrame, *, metric: str = DECLARED_METRIC) -> Figur
         Line2D([], [], **line_style(index), marker=marker(index), ms=5, label=base) for index, base in enumerate(bases)
     ]
     add_legend(figure, keys)
-    seeds = " to ".join(str(n) for n in sorted({int(rows["n_seeds"].min()), int(rows["n_seeds"].max())}))
+    paired = rows["paired_seeds"].dropna()
+    seeds = " to ".join(str(n) for n in sorted({int(paired.min()), int(paired.max())}))
     overlap = (
         " Overlap: how alike the top lists of two samples for a user are (1: equal, p = 0.9)." if wide == 2 else ""
     )
     add_caption(
         figure,
-        f"Mean with 95 % interval over {int(rows['n_users'].max()):,} users and {seeds} seeds, one value of the "
-        f"parameter beside the other.{overlap}",
+        f"Difference to the value as configured (0), of the same users under the same seeds, with its 95 % interval: "
+        f"{int(rows['n_users'].max()):,} users and {seeds} seeds, with fewer than three of them users alone.{overlap}",
     )
     return figure
 
@@ -115,17 +128,29 @@ def draw_sweeps(sweeps: pd.DataFrame, *, metric: str = DECLARED_METRIC) -> Figur
 def _draw_values(panel: Axes, rows: pd.DataFrame, bases: list[str], column: str) -> None:
     values = _ordered(rows)
     for index, base in enumerate(bases):
-        part = rows[(rows["base"] == base) & rows[column].notna()].copy()
+        part = rows[rows["base"] == base].copy()
+        if column == "relative_difference":
+            part = _in_percent(part)
+        part = part[part[column].notna()]
         part["place"] = [values.index(value_text(value)) for value in part["value"]]
         part = part.sort_values("place")
         if part.empty:
             continue
         place = part["place"] + 0.08 * (index - (len(bases) - 1) / 2)
-        error = [part["mean"] - part["low"], part["high"] - part["mean"]] if column == "mean" else None
+        middle = part[column]
+        paired = column == "relative_difference"
+        error = [middle - part["relative_low"], part["relative_high"] - middle] if paired else None
         panel.errorbar(place, part[column], error, **line_style(index), marker=marker(index), ms=5, capsize=3)
     panel.set_xticks(range(len(values)), values)
     panel.set_xlabel(rows["parameter"].iloc[0])
     style_panel(panel, grid="y")
+
+
+def _in_percent(rows: pd.DataFrame) -> pd.DataFrame:
+    """Relative differences and their intervals in percent; the configured value's are 0."""
+    names = ["relative_difference", "relative_low", "relative_high"]
+    numbers = 100 * rows[names].astype("float64")
+    return rows.assign(**numbers.where(~rows["configured"].astype(bool), 0.0))
 
 
 def _ordered(rows: pd.DataFrame) -> list[str]:

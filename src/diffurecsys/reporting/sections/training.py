@@ -89,6 +89,7 @@ def configurations_table(table: pd.DataFrame) -> Table:
         "Configurations",
         rows,
         columns,
+        scope="Training; best epochs are chosen on validation; all seeds of each ranker.",
         caption="Epochs run of those planned, and the epoch that the weights are of: fewest to most over seeds. "
         "Seconds (of training without validation, or of counting) and the loss's value there are means over seeds; "
         "values of different losses cannot be compared.",
