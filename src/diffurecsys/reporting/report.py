@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from diffurecsys.columns import TEST
 from diffurecsys.data.split import LEAVE_ONE_OUT, TRAINING, WITH_VALIDATION
-from diffurecsys.evaluation.leaderboard import BASELINE, CONTROL, DECLARED_METRIC, find_warnings
+from diffurecsys.evaluation.leaderboard import BASELINE, CONTROL, DECLARED_METRIC, Leaderboard, find_warnings
 from diffurecsys.reporting.answer import answer
 from diffurecsys.reporting.leaderboard_tables import ranking_text
 from diffurecsys.reporting.paper import PaperResults
