@@ -11,6 +11,8 @@
 | study_ranks | MODEL, SEED int64, SPLIT (test, validation), then as ranks; the sweeps' rankers included |
 | study_cells | MODEL, SEED, then what is known of each cell: see `pipelines.study.nodes` |
 | study_curves | MODEL, SEED, then as history |
+| catalogue | ITEM int32, ITEM_ID string, TRAINING_POPULARITY int64, TITLE string where titles are known |
+| recommendations | USER_ID, RANK int32 (1 is best), ITEM_ID, TITLE where known, SCORE float32, SOURCE |
 | item popularity | ITEM int64, TRAINING_POPULARITY int64, POPULARITY int64 (all interactions) |
 | history lengths | USER int64, HISTORY_LENGTH int64 (of the whole history before the test target) |
 | history | EPOCH int64, loss, learning rate, seconds, labels a second, validation metrics |
@@ -43,6 +45,11 @@ GREATER_UNSEEN = "greater_unseen"
 TIED_UNSEEN = "tied_unseen"
 HISTORY_LENGTH = "history_length"
 TARGET_POPULARITY = "target_popularity"
+
+TITLE = "title"
+RANK = "rank"
+SCORE = "score"
+SOURCE = "source"
 
 EPOCH = "epoch"
 

@@ -13,7 +13,13 @@ from kedro.framework.context import KedroContext
 
 from diffurecsys import pipeline_registry
 from diffurecsys.machine import git_revision
-from diffurecsys.parameters import ParameterError, Parameters, check_dataset_name, validate_parameters
+from diffurecsys.parameters import (
+    ParameterError,
+    Parameters,
+    check_dataset_name,
+    validate_parameters,
+    with_digests,
+)
 from diffurecsys.pipelines import tuning
 
 
@@ -48,7 +54,10 @@ class StudyContext(KedroContext):
             ParameterError: one of them is unknown, missing or impossible.
         """
         if self._checked is None:
-            self._checked = validate_parameters(self.config_loader["parameters"])
+            shared = self.config_loader["globals"]
+            checked = validate_parameters(self.config_loader["parameters"])
+            tables = self.project_path / str(shared["imported_cells"]) / checked.experiment
+            self._checked = with_digests(checked, tables)
         return self._checked
 
     @property

@@ -15,6 +15,7 @@ from diffurecsys.data.split import StudyData, load_split, save_split
 from diffurecsys.errors import UserError
 from diffurecsys.files import atomic_path, content_digest, is_damaged, seal, unseal
 from diffurecsys.models.weights import RankerWeights, load_weights, save_weights
+from diffurecsys.serving.catalogue import Catalogue
 
 
 class DamagedFileError(UserError, DatasetError):
@@ -185,6 +186,18 @@ class _WeightsFile(_LocalFile):
 
 class WeightsDataset(AtomicSave, _WeightsFile):
     """Weights of one ranker as a safetensors file, saved atomically."""
+
+
+class _CatalogueFile(_LocalFile):
+    def load(self) -> Catalogue:
+        return Catalogue.load(Path(self._get_load_path()))
+
+    def save(self, data: Catalogue) -> None:
+        data.save(Path(self._get_save_path()))
+
+
+class CatalogueDataset(AtomicSave, _CatalogueFile):
+    """The items of a model that is used, as Parquet, saved atomically."""
 
 
 class _SplitFile(_LocalFile):

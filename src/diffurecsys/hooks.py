@@ -112,10 +112,14 @@ class StudyHooks:
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
         """Remove a cell's checkpoint once its weights are safe."""
+        if dataset_name == "final_weights":
+            (self._catalog.load("cells_folder") / "final" / "checkpoint.pt").unlink(missing_ok=True)
         namespace, _, kind = dataset_name.rpartition(".")
         if kind == "weights":
             cell = self._catalog.load(f"params:{namespace}.cell")
-            checkpoint_file(self._catalog.load("cells_folder"), cell).unlink(missing_ok=True)
+            checkpoint = checkpoint_file(self._catalog.load("cells_folder"), cell)
+            for path in (checkpoint, checkpoint.with_name(f"again_{checkpoint.name}")):
+                path.unlink(missing_ok=True)
 
     def _expected(self) -> dict[str, str]:
         """Digests that the present configuration and archive give, over all pipelines."""

@@ -15,11 +15,14 @@ from diffurecsys.pipelines import (
     cells,
     describe,
     export,
+    final_fit,
     groups,
     inference,
     ingestion,
     maps,
+    onnx,
     preprocessing,
+    recommend,
     reporting,
     significance,
     sweep,
@@ -70,15 +73,16 @@ def _build(parameters: Parameters) -> dict[str, Pipeline]:
     }
     everything = Pipeline(list(parts.values()))
     plan, data = tuning.create_plan(), parts["ingestion"] + parts["preprocessing"]
-    return {
-        "__default__": everything,
-        "train_eval": everything,
-        **parts,
-        "plan": plan,
-        "tune": data + plan + tuning.create_pipeline(study, parameters.tuning),
+    uses = {
         "describe": data + describe.create_pipeline(),
         "export": export.create_pipeline(),
+        "final_fit": final_fit.create_pipeline(),
+        "onnx": onnx.create_pipeline(),
+        "plan": plan,
+        "recommend": recommend.create_pipeline(),
+        "tune": data + plan + tuning.create_pipeline(study, parameters.tuning),
     }
+    return {"__default__": everything, "train_eval": everything, **parts, **uses}
 
 
 def _configured() -> Parameters:

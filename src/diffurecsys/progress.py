@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diffurecsys.training.records import StepRecord
+
+logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.5  # reading the loss makes the host wait for a GPU: not at every step
 
@@ -50,6 +53,39 @@ def training_progress(title: str) -> Iterator[Callable[[StepRecord], None]]:
 
     with progress:
         yield show if console.is_terminal else _ignore
+
+
+LOG_SECONDS = 30.0
+
+
+@contextmanager
+def users_progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many users are done and the time left; where there is no terminal, as a line every half minute."""
+    console = get_console()
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("users"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = progress.add_task(title, total=total)
+    began = said = time.monotonic()
+
+    def show(done: int) -> None:
+        nonlocal said
+        progress.update(task, completed=done)
+        now = time.monotonic()
+        if not console.is_terminal and now - said >= LOG_SECONDS:
+            left = (now - began) / done * (total - done)
+            logger.info("%s: %s of %s users, about %.0f s to go", title, f"{done:,}", f"{total:,}", left)
+            said = now
+
+    with progress:
+        yield show
 
 
 def _ignore(step: StepRecord) -> None:

@@ -24,6 +24,8 @@ from diffurecsys.study import Cell
 INCONSEQUENTIAL = (
     "params:download",
     "params:run",
+    "params:recommend",
+    "params:final_fit",
     "cells_folder",
     "imported_cells",
     "reporting_folder",

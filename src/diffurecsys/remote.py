@@ -47,6 +47,7 @@ def describe_cell(cell: Cell) -> dict[str, Any]:
         "training": dataclasses.asdict(spec.training),
         "seed": cell.seed,
         "varies": dataclasses.asdict(cell.varies) if cell.varies else None,
+        "final_fit_on": spec.final_fit_on,
     }
 
 
@@ -62,6 +63,7 @@ def read_cell(values: dict[str, Any]) -> Cell:
         values["role"],
         config_from(values["family"], values["network"]),
         TrainingConfig(**values["training"]),
+        values.get("final_fit_on", "training"),
     )
     return Cell(spec, values["seed"], Variation(**values["varies"]) if values["varies"] else None)
 
@@ -81,7 +83,8 @@ def run_cell(values: dict[str, Any], split: Path, out: Path, *, device: str, wei
     fitted.record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     fitted.record["revision"] = os.environ.get("DIFFURECSYS_REVISION") or git_revision(Path(__file__).parent)
     save_cell_files(folder, fitted, ranks, weights=weights)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    for name in ("checkpoint.pt", "again_checkpoint.pt"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def unfinished(cells: Sequence[Cell], data: StudyData, out: Path) -> list[int]:

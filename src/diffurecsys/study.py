@@ -11,10 +11,12 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any, Literal, get_args
 
+from diffurecsys.data.split import TRAINING
 from diffurecsys.models.base import RankerConfig
 from diffurecsys.models.registry import find_family
 from diffurecsys.training.config import TrainingConfig
 
+FinalFitOn = Literal["training", "training_and_validation"]
 Role = Literal["model", "baseline", "control"]
 ROLES = get_args(Role)
 
@@ -31,6 +33,8 @@ class RankerSpec:
         role: `model`, `baseline` or `control`: its section in tables; models are warned of losing to baselines.
         network: its hyper-parameters.
         training: how it is trained; without meaning for rankers that do not train.
+        final_fit_on: what is learnt from before the test targets are ranked. `training_and_validation` learns once
+            more, for as many epochs as validation chose; validation targets are ranked before that.
     """
 
     name: str
@@ -38,6 +42,7 @@ class RankerSpec:
     role: Role
     network: RankerConfig
     training: TrainingConfig
+    final_fit_on: FinalFitOn = TRAINING
 
     @property
     def trains(self) -> bool:
@@ -114,6 +119,7 @@ class Cell:
             "seed": self.seed,
             "data": data_fingerprint,
             **self._parts(),
+            **self._final_fit(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -126,7 +132,12 @@ class Cell:
             **self._parts(),
             "network": dataclasses.asdict(spec.network),
             "training": dataclasses.asdict(spec.training) if spec.trains else None,
+            **self._final_fit(),
         }
+
+    def _final_fit(self) -> dict[str, str]:
+        learnt = self.spec.final_fit_on
+        return {} if learnt == TRAINING else {"final_fit_on": learnt}
 
     def _parts(self) -> dict[str, dict[str, int]]:
         held = self.spec.network.parts(dataclasses.asdict(self.spec.network))
@@ -190,6 +201,11 @@ class Study:
     sweeps: Mapping[str, Sweep] = field(default_factory=dict)
     probed: tuple[str, ...] | None = None
     mapped: tuple[str, ...] | None = None
+
+    @property
+    def final_fit_on(self) -> FinalFitOn:
+        """What every ranker learns from before the test targets are ranked."""
+        return self.specs[0].final_fit_on
 
     def __post_init__(self) -> None:
         """Refuse an empty or ambiguous grid.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,8 +15,12 @@ from diffurecsys.data.packing import PackedBatch, Packer, pack_histories
 from diffurecsys.data.schemes import SCHEMES
 from diffurecsys.data.split import StudyData, leave_one_out
 from diffurecsys.data.store import SequenceStore
-from diffurecsys.models.base import Ranker, VectorRanker
+from diffurecsys.models.base import Ranker, VectorRanker, scorer
 from diffurecsys.models.weights import config_from, load_weights, save_weights
+from diffurecsys.serving.one_history import Draws, batch_of, one_history_at_a_time
+from diffurecsys.serving.recommender import Recommender
+from diffurecsys.study import Cell
+from diffurecsys.training.fit import fit_cell, rank_cell
 
 # Parameters that a loss may leave alone, by ranker: names, and why
 WITHOUT_GRADIENT: dict[str, dict[str, str]] = {
@@ -250,3 +256,72 @@ def test_the_first_and_the_last_item_can_be_recommended(case):
     fitted = case.fit(data, epochs=6, batch_size=8, learning_rate=1e-2, lr_schedule="constant", validate_every=6)
     best = scores_of(fitted.build(), [[0, N_ITEMS - 1], [N_ITEMS - 1, 0]]).topk(2).indices
     assert best.sort().values.tolist() == [[0, N_ITEMS - 1]] * 2
+
+
+@pytest.mark.usefixtures("constant_noise")
+def test_what_is_served_is_what_evaluation_ranks(case, data, ranker):
+    """Whole histories in identifiers against the cut ones of evaluation, from one event to more than the longest."""
+    names = [f"item {number}" for number in range(N_ITEMS)]
+    steps = case.network.steps_for("evaluation") or case.capabilities.steps or None
+    store, examples = data.store, data.split.test
+    whole = [
+        [names[item] for item in store.items[first:end].tolist()]
+        for first, end in zip(store.offsets[:-1].tolist(), examples.end.tolist(), strict=True)
+    ]
+    whole += [history[-length:] for history, length in zip(whole, (1, 2, 3), strict=False)]
+    cut = [[names.index(item) for item in history[-MAX_LENGTH:]] for history in whole]
+    assert {len(history) for history in whole} > {1, 2, MAX_LENGTH, MAX_LENGTH + 1}
+
+    served = Recommender(ranker, names, data.split.max_length).recommend(
+        whole, N_ITEMS, exclude_history=False, steps=steps
+    )
+    order = sorted(range(len(cut)), key=lambda row: len(cut[row]))
+    with torch.inference_mode():
+        evaluated = scorer(ranker, "evaluation")(pack_histories(cut), generator())
+    for place, row in enumerate(order):
+        numbers = [names.index(item) for item in served[row].items]
+        assert sorted(numbers) == list(range(N_ITEMS))
+        in_its_order = evaluated[place][numbers]
+        assert torch.allclose(in_its_order, torch.tensor(served[row].scores), rtol=1e-4, atol=1e-4)
+        assert torch.allclose(in_its_order, in_its_order.sort(descending=True).values, rtol=1e-4, atol=1e-4)
+
+
+def test_what_was_calibrated_can_be_taken_over(case, data):
+    one, other = case.build(data=data).eval(), case.build(data=data).eval()
+    one.calibrate(data, generator())
+    other.adopt(one, data)
+    assert same(one.state_dict(), other.state_dict())
+
+
+def test_learning_from_validation_too_changes_what_is_tested_and_not_what_validation_says(case, data, weights):
+    spec = dataclasses.replace(case.spec(), final_fit_on="training_and_validation")
+    cell = Cell(spec, 0)
+    both = fit_cell(cell, data).weights
+    assert both.identity != weights.identity == Cell(case.spec(), 0).identity(data.fingerprint)
+    assert same(both.chosen, weights.state)
+    alone, together = rank_cell(weights, data, seed=0), rank_cell(both, data, seed=0)
+    assert np.array_equal(alone["validation"].greater, together["validation"].greater)
+    assert not same(both.state, weights.state)
+
+
+def test_test_items_are_never_learnt_from(case, data):
+    """Not even where validation targets are."""
+    lists = [data.store.items[a:b].tolist() for a, b in zip(data.store.offsets, data.store.offsets[1:], strict=False)]
+    other = SequenceStore.from_lists([[*items[:-1], (items[-1] + 7) % N_ITEMS] for items in lists], N_ITEMS)
+    changed = StudyData(other, leave_one_out(other, max_length=MAX_LENGTH))
+    spec = dataclasses.replace(case.spec(epochs=1), final_fit_on="training_and_validation")
+    one, again = (fit_cell(Cell(spec, 0), part).weights.state for part in (data, changed))
+    assert same(one, again)
+
+
+def test_one_history_by_whole_matrices_gives_the_packed_ones_vector(case, ranker):
+    """What exporters follow is what is evaluated, at every length."""
+    if not case.capabilities.vectors:
+        pytest.skip("has no vectors")
+    steps = 2 if case.capabilities.steps else None
+    with torch.inference_mode(), patch("torch.randn", Draws()):
+        for history in ([3], [7, 6], list(range(MAX_LENGTH)), [1, 1, 5]):
+            packed = ranker.users(pack_histories([history]), generator(), steps)
+            with one_history_at_a_time():
+                whole = ranker.users(batch_of(torch.tensor(history)), generator(), steps)
+            torch.testing.assert_close(whole, packed, rtol=1e-4, atol=1e-5)

@@ -29,7 +29,7 @@ model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_i
 items = pd.read_parquet("data/03_primary/mine/item_vocabulary.parquet")["item_id"].tolist()
 asked = [items[:2], [items[2], "never seen"]]
 found = model.predict(pd.DataFrame({"history": asked}), params={"k": 3, "exclude_history": True})
-print("served:", json.dumps({"items": items, "asked": asked, "found": found}))
+print("served:", json.dumps({"items": items, "asked": asked, "found": found["items"].tolist()}))
 """
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.tracking import MlflowClient
 
+from diffurecsys.data.split import load_split
 from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.machine import git_revision
 from diffurecsys.models.weights import load_weights
@@ -163,24 +164,27 @@ def _vocabulary(project):
 @pytest.mark.parametrize("ranker", sorted(RANKERS))
 def test_the_logged_model_recommends_known_items(ranker, tracked):
     model, vocabulary = _logged(tracked, f"{ranker}.seed_0"), _vocabulary(tracked)
-    (ten,) = model.predict(_histories(vocabulary[:3]))
+    (ten,) = model.predict(_histories(vocabulary[:3]))["items"]
     assert len(ten) == len(set(ten)) == 10
     assert set(ten) <= set(vocabulary)
-    (three,) = model.predict(_histories([*vocabulary[:3], "never seen"]), params={"k": 3})
+    (three,) = model.predict(_histories([*vocabulary[:3], "never seen"]), params={"k": 3})["items"]
     assert three == ten[:3]
     others, again = model.predict(
         _histories(vocabulary[:2], vocabulary[:3]), params={"k": 1000, "exclude_history": True}
-    )
+    )["items"]
     assert set(others) == set(vocabulary) - set(vocabulary[:2])
     assert set(again) == set(vocabulary) - set(vocabulary[:3])
-    # nothing is known of this user: the most popular items, or nothing, but no error
-    (unknown,) = model.predict(_histories(["never seen"]), params={"k": 5})
-    assert len(unknown) in (0, 5)
+    unknown = model.predict(_histories(["never seen"]), params={"k": 5})
+    assert unknown["source"].tolist() == ["popularity"]
+    split = load_split(tracked.root / "data/05_model_input/tiny/split.npz")
+    counts = dict(zip(vocabulary, split.popularity.tolist(), strict=True))
+    assert [counts[item] for item in unknown["items"][0]] == sorted(counts.values(), reverse=True)[:5]
 
 
 def test_only_rankers_with_reverse_steps_can_be_asked_for_them(tracked):
     vocabulary = _vocabulary(tracked)
-    (found,) = _logged(tracked, "diffurec.seed_0").predict(_histories(vocabulary[:3]), params={"reverse_steps": 2})
+    model = _logged(tracked, "diffurec.seed_0")
+    (found,) = model.predict(_histories(vocabulary[:3]), params={"reverse_steps": 2})["items"]
     assert len(found) == 10
     names = {name: _logged(tracked, f"{name}.seed_0").metadata.get_params_schema().to_dict() for name in RANKERS}
     asked = {name: {part["name"] for part in params} for name, params in names.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffurecsys.columns import TEST_TARGET, TRAINING, VALIDATION_TARGET
+from diffurecsys.columns import TEST_TARGET, VALIDATION_TARGET
+from diffurecsys.columns import TRAINING as TRAINING_EVENT
 from diffurecsys.data.store import Examples, SequenceStore
 from diffurecsys.errors import DataError
 from diffurecsys.files import atomic_path
@@ -21,6 +22,11 @@ Protocol = Literal["leave_one_out", "temporal"]
 LEAVE_ONE_OUT: Protocol = "leave_one_out"
 TEMPORAL: Protocol = "temporal"
 PROTOCOLS = (LEAVE_ONE_OUT, TEMPORAL)
+
+Learnt = Literal["training", "training_and_validation", "everything"]
+TRAINING: Literal["training"] = "training"
+WITH_VALIDATION: Literal["training_and_validation"] = "training_and_validation"
+EVERYTHING: Literal["everything"] = "everything"
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,26 @@ class StudyData:
         return digest.hexdigest()
 
 
+def learning_from(data: StudyData, learnt: Learnt) -> StudyData:
+    """Return the data with other events to be learnt from; whom to ask, and items' numbers, stay.
+
+    Args:
+        data: sequences and split.
+        learnt: `training`, the split's own; `training_and_validation`, for rankers that were chosen already: users'
+            events up to their last validation target; `everything`: all events, the test targets too.
+    """
+    if learnt == TRAINING:
+        return data
+    store, split = data.store, data.split
+    if learnt == EVERYTHING:
+        train = Spans(store.offsets[:-1].clone(), store.offsets[1:].clone())
+    else:
+        users = split.validation.users(store)
+        end = split.train.end.scatter_reduce(0, users, split.validation.end + 1, "amax")
+        train = Spans(split.train.start, end)
+    return StudyData(store, replace(split, train=train))
+
+
 def leave_one_out(store: SequenceStore, *, max_length: int) -> Split:
     """Split each user's sequence: last item = test, the one before = validation, the rest = training.
 
@@ -163,7 +189,7 @@ def temporal(store: SequenceStore, parts: Tensor, *, max_length: int) -> Split:
     if max_length < 1:
         raise ValueError(f"max_length must be at least 1, got {max_length}")
     first, user = store.offsets[:-1], torch.repeat_interleave(store.lengths)
-    trained = parts == TRAINING
+    trained = parts == TRAINING_EVENT
     end = first + torch.bincount(user[trained], minlength=store.n_users)
     if int(trained.sum()) and not bool((torch.nonzero(trained).flatten() < end[user[trained]]).all()):
         raise ValueError("training events must come before all others of their user")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from diffurecsys.columns import MODEL, SEED, SPLIT, TEST
+from diffurecsys.columns import MODEL, SEED, SPLIT, SPLITS, TEST
 from diffurecsys.evaluation.ranks import RANKINGS, Ranking
 from diffurecsys.evaluation.significance.intervals import mean_interval
 from diffurecsys.evaluation.significance.scores import ModelScores
@@ -117,12 +117,14 @@ class Leaderboard:
         return next(role for role in ROLES if name in self.with_role(role))
 
     def score(self, model: str, split: str, metric: str, ranking: Ranking | None = None) -> Score:
-        """Return a metric of a ranker.
+        """Return a metric of a ranker; NaN where it has none on this split.
 
         Raises:
             KeyError: there is no such ranker, split or metric.
         """
         found = self._chosen(self.scores, model, split, metric, ranking)
+        if found.empty and model in self.names and metric in self.metrics and split in SPLITS:
+            return Score(UNKNOWN, UNKNOWN, 0)  # imported ranks may be of the test split alone
         if found.empty:
             raise KeyError(f"the leaderboard has no {split} {metric} of {model!r}")
         return _score(found)

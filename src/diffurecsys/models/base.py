@@ -119,6 +119,16 @@ class Ranker(nn.Module):
         """
         return {}
 
+    def adopt(self, other: Ranker, data: StudyData) -> None:
+        """Take over what `calibrate` chose for another ranker of this configuration. Default: nothing.
+
+        Called after `observe`, in place of `calibrate` where nothing is left to choose on.
+
+        Args:
+            other: what was calibrated, perhaps on fewer events.
+            data: what was observed.
+        """
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameters as an optimiser takes them, with learning rates and decays of their own. Default: one group."""
         return [{"params": list(self.parameters())}]

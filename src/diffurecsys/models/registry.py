@@ -13,6 +13,7 @@ from types import MappingProxyType
 import torch
 
 from diffurecsys.errors import UserError
+from diffurecsys.models import imported
 from diffurecsys.models.base import Family, Ranker, RankerConfig
 
 GROUP = "diffurecsys.families"  # of entry points: `mine = "my_package.my_module:FAMILY"`
@@ -46,6 +47,8 @@ def find_family(name: str) -> Family:
     Raises:
         FamilyError: there is none of this name; what was perhaps meant.
     """
+    if name == imported.FAMILY.name:  # cannot be asked, so it is none of `families`
+        return imported.FAMILY
     known = families()
     if name not in known:
         close = get_close_matches(name, known, n=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from diffurecsys.models.base import Ranker, RankerConfig
 from diffurecsys.models.registry import build_ranker, find_family
 
 METADATA_KEY = "diffurecsys"
+CHOSEN = "chosen/"  # before names of tensors
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class RankerWeights:
         identity: digest of what made them, see `Cell.identity`.
         data: fingerprint of the sequences and their split, whose numbers of items the weights use.
         max_length: histories were cut to their last so many items.
+        chosen: where the ranker learnt once more, from validation targets too: what validation chose before that, and
+            is asked for validation targets. Empty: `state` is.
     """
 
     family: str
@@ -40,6 +43,7 @@ class RankerWeights:
     identity: str
     data: str
     max_length: int
+    chosen: dict[str, Tensor] = field(default_factory=dict)
 
     def build(self, device: torch.device | str = "cpu") -> Ranker:
         """Return the ranker with these weights, in evaluation mode.
@@ -86,9 +90,10 @@ def save_weights(weights: RankerWeights, path: Path) -> None:
         **{name: getattr(weights, name) for name in ("family", "n_items", "identity", "data", "max_length")},
         "config": asdict(weights.config),
     }
-    sealed = {**description, "digest": _seal(description, weights.state)}
+    tensors = {**weights.state, **{f"{CHOSEN}{name}": tensor for name, tensor in weights.chosen.items()}}
+    sealed = {**description, "digest": _seal(description, tensors)}
     metadata = {METADATA_KEY: json.dumps(sealed, sort_keys=True)}
-    save_file({name: tensor.contiguous() for name, tensor in weights.state.items()}, path, metadata=metadata)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=metadata)
 
 
 def load_weights(path: Path) -> RankerWeights:
@@ -119,7 +124,9 @@ def load_weights(path: Path) -> RankerWeights:
     if _seal(description, state) != digest:
         raise DataError(f"{path} is damaged: it does not hold what was written; delete it and train again")
     config = config_from(description["family"], description.pop("config"))
-    return RankerWeights(**description, config=config, state=state)
+    own = {name: tensor for name, tensor in state.items() if not name.startswith(CHOSEN)}
+    chosen = {name.removeprefix(CHOSEN): tensor for name, tensor in state.items() if name not in own}
+    return RankerWeights(**description, config=config, state=own, chosen=chosen)
 
 
 def _seal(description: dict[str, Any], state: dict[str, Tensor]) -> str:

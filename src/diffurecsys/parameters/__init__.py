@@ -2,6 +2,7 @@
 
 from diffurecsys.parameters.errors import ParameterError
 from diffurecsys.parameters.flat import flatten, leaves
+from diffurecsys.parameters.imports import with_digests
 from diffurecsys.parameters.sections import (
     DownloadParameters,
     EvaluationParameters,
@@ -38,4 +39,5 @@ __all__ = [
     "flatten",
     "leaves",
     "validate_parameters",
+    "with_digests",
 ]

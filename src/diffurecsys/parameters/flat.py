@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from diffurecsys.parameters.sections import Parameters
+from diffurecsys.parameters.sections import OF_USE, Parameters
 
 
 def flatten(values: Any, prefix: str = "") -> dict[str, str]:  # noqa: ANN401 - dataclasses and mappings of anything
@@ -24,10 +24,13 @@ def flatten(values: Any, prefix: str = "") -> dict[str, str]:  # noqa: ANN401 - 
 def leaves(parameters: Parameters) -> Iterator[tuple[str, str]]:
     """Yield every single value that belongs to the study as a whole, under its dotted name."""
     for name, section in parameters.sections.items():
+        if name in OF_USE:
+            continue
         if name == "study":
             study = parameters.study
             yield "study.rankers", ", ".join(study.names)
             yield "study.n_seeds", str(study.n_seeds)
             yield "study.references", ", ".join(study.references)
+            yield "study.final_fit_on", study.final_fit_on
         elif name != "tuning":  # of no weight but to the trials, which have runs of their own
             yield from flatten(section, name).items()

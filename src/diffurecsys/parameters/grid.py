@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from diffurecsys.models.base import Family, RankerConfig
@@ -13,7 +14,12 @@ from diffurecsys.study import RankerSpec, Study, Sweep
 from diffurecsys.training.config import TrainingConfig
 
 
-def read_study(parameters: StudyParameters | None, models: Any, problems: list[str]) -> Study | None:  # noqa: ANN401
+def read_study(
+    parameters: StudyParameters | None,
+    models: Any,  # noqa: ANN401
+    imports: Sequence[RankerSpec],
+    problems: list[str],
+) -> Study | None:
     """Put the grid together; every entry of `models` is checked, whether or not the study names it."""
     if not isinstance(models, Mapping):
         problems.append(f"models: must map names to rankers (got {models!r})")
@@ -31,7 +37,10 @@ def read_study(parameters: StudyParameters | None, models: Any, problems: list[s
     if named or any(name not in ready for name in parameters.rankers):
         return None
     seeds = {name: count for name in parameters.rankers if (count := ready[name][1]) is not None}
-    specs = tuple(ready[name][0] for name in parameters.rankers)
+    specs = tuple(
+        replace(spec, final_fit_on=parameters.final_fit_on)
+        for spec in (*(ready[name][0] for name in parameters.rankers), *imports)
+    )
     try:
         return Study(specs, parameters.n_seeds, seeds, parameters.references, sweeps)
     except ValueError as error:

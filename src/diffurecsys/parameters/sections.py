@@ -8,9 +8,12 @@ from typing import Any, ClassVar, Literal
 
 from diffurecsys.checks import at_least, device, one_of, within
 from diffurecsys.data.specs import DatasetSpec, check_mirror
+from diffurecsys.data.split import TRAINING
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
+from diffurecsys.models.imported import ImportedConfig
 from diffurecsys.parameters.splitting import SplitParameters
-from diffurecsys.study import ROLES, Role, Study
+from diffurecsys.serving.settings import FinalFitParameters, RecommendParameters
+from diffurecsys.study import ROLES, FinalFitOn, Role, Study
 from diffurecsys.tuning.space import TuningParameters
 
 
@@ -231,6 +234,23 @@ class RankerParameters(Section):
 
 
 @dataclass(frozen=True)
+class ImportParameters(Section):
+    """One entry of `import_ranks`: a ranker of another tool, see `diffurecsys.evaluation.imported_ranks`.
+
+    Attributes:
+        file: CSV or Parquet, in data/01_raw/cells/<experiment>.
+        role: its section in tables.
+    """
+
+    file: str
+    role: Role = "baseline"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        ImportedConfig(self.file)
+
+
+@dataclass(frozen=True)
 class SweepParameters(Section):
     """One entry of `study.sweeps`, see `diffurecsys.study.Sweep`."""
 
@@ -249,12 +269,14 @@ class StudyParameters(Section):
         n_seeds: seeds of each ranker that trains.
         references: every ranker is tested against these; none: all that train against each other and the others.
         sweeps: rankers trained again with other values of one parameter.
+        final_fit_on: what all rankers learn from before the test targets are ranked, see `RankerSpec`.
     """
 
     rankers: tuple[str, ...]
     n_seeds: int = 5
     references: tuple[str, ...] = ()
     sweeps: dict[str, SweepParameters] = field(default_factory=dict)
+    final_fit_on: FinalFitOn = TRAINING
 
 
 @dataclass(frozen=True)
@@ -273,6 +295,8 @@ class Parameters:
     probes: ProbeParameters
     maps: MapParameters
     tuning: TuningParameters
+    recommend: RecommendParameters
+    final_fit: FinalFitParameters
     tracking: TrackingParameters = field(default_factory=TrackingParameters)
     threads: int | None = None
 
@@ -295,5 +319,8 @@ SECTIONS: dict[str, type[Any]] = {
     "maps": MapParameters,
     "tuning": TuningParameters,
     "tracking": TrackingParameters,
+    "recommend": RecommendParameters,
+    "final_fit": FinalFitParameters,
 }
-OTHERS = ("experiment", "threads", "models")
+OTHERS = ("experiment", "threads", "models", "import_ranks")
+OF_USE = ("recommend", "final_fit")  # change no number of a study

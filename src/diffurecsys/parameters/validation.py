@@ -10,6 +10,7 @@ from typing import Any
 from diffurecsys.data.split import TEMPORAL
 from diffurecsys.parameters.errors import ParameterError, plain, typed, unknown, unknown_rankers
 from diffurecsys.parameters.grid import read_study
+from diffurecsys.parameters.imports import read_imports
 from diffurecsys.parameters.names import DATASET_NAME, unfit_names
 from diffurecsys.parameters.sections import OTHERS, SECTIONS, Parameters, PreprocessingParameters
 from diffurecsys.parameters.splitting import SplitParameters
@@ -35,7 +36,7 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     threads = plain(raw, "threads", int, problems, optional=True)
     if threads is not None and threads < 1:
         problems.append(f"threads: must be at least 1, got {threads}")
-    study = read_study(parts["study"], raw.get("models") or {}, problems)
+    study = read_study(parts["study"], raw.get("models") or {}, read_imports(raw, problems), problems)
     if study is not None:
         for name, field_name in (("probes", "probed"), ("maps", "mapped")):
             section: Any = parts[name]
@@ -50,6 +51,7 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     if parts["split"] and parts["preprocessing"]:
         problems += _looks_ahead(parts["split"], parts["preprocessing"])
     problems += unfit_names(experiment, raw.get("models"))
+    problems += unfit_names(None, raw.get("import_ranks"), "import_ranks")
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise ParameterError(f"the parameters in conf (or --params) are not valid:\n{lines}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from diffurecsys.columns import SPLITS
+from diffurecsys.columns import MODEL, SPLIT, SPLITS
 from diffurecsys.evaluation.leaderboard import Leaderboard, build_leaderboard
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
 from diffurecsys.evaluation.significance.scores import ModelScores
@@ -35,11 +35,14 @@ def scores_of(
         split: `test` or `validation`.
         cutoffs: of the metrics.
         ranking: among all items, or among those that the user did not have.
-        names: of which rankers; None is all but the sweeps'.
+        names: of which rankers; None is all but the sweeps' that have ranks on the split.
     """
+    if names is None:
+        known = set(study_ranks.loc[study_ranks[SPLIT] == split, MODEL].unique())
+        names = [name for name in study.names if name in known]
     return [
         dataclasses.replace(read_scores(study_ranks, name, split, cutoffs, ranking), trains=study.spec(name).trains)
-        for name in names or study.names
+        for name in names
     ]
 
 

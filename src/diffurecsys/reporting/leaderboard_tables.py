@@ -19,7 +19,9 @@ def ranking_text(ranking: Ranking) -> str:
 
 
 def format_score(score: Score) -> str:
-    """Return `0.0534 ± 0.0012`, cut off; the mean alone where there is no standard deviation."""
+    """Return `0.0534 ± 0.0012`, cut off; the mean alone where there is no standard deviation, a dash where neither."""
+    if isnan(score.mean):
+        return NOTHING
     mean = cut(score.mean)
     return mean if isnan(score.std) else f"{mean} ± {cut(score.std)}"
 
@@ -68,9 +70,11 @@ def leaderboard_table(
     The paper ranks all items, so it stands beside no other ranking.
     """
     metrics, declared = leaderboard.metrics, leaderboard.declared
-    ordered = sorted(leaderboard.names, key=lambda name: -leaderboard.score(name, split, declared, ranking).mean)
+    known = {name: leaderboard.score(name, split, declared, ranking).mean for name in leaderboard.names}
+    ordered = sorted(known, key=lambda name: float("inf") if isnan(known[name]) else -known[name])
     scores = {name: [leaderboard.score(name, split, metric, ranking) for metric in metrics] for name in ordered}
-    best = [max(column) for column in zip(*([score.mean for score in row] for row in scores.values()), strict=True)]
+    columns = zip(*([score.mean for score in row] for row in scores.values()), strict=True)
+    best = [max((mean for mean in column if not isnan(mean)), default=0.0) for column in columns]
     lines = []
     for name, row in scores.items():
         role = leaderboard.role(name)

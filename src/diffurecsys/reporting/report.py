@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from diffurecsys.columns import TEST
+from diffurecsys.data.split import TRAINING, WITH_VALIDATION
 from diffurecsys.evaluation.leaderboard import BASELINE, CONTROL, DECLARED_METRIC, Leaderboard, find_warnings
 from diffurecsys.reporting.answer import answer
 from diffurecsys.reporting.leaderboard_tables import ranking_text
@@ -24,6 +25,11 @@ Counts = Mapping[str, Mapping[str, int]]
 
 FIRST_FIGURE = "leaderboard_figure"  # beside the answer
 DEVIATIONS = "docs/deviations.md of the repository lists every deviation from the paper, and why."
+
+LEARNT = {
+    TRAINING: "the training part alone, as in the paper",
+    WITH_VALIDATION: "training and validation targets, by every ranker, for as many epochs as validation chose",
+}
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -136,7 +142,7 @@ def write_report(
         title=f"{experiment}: sequential recommenders on {dataset}",
         answer=answer(results),
         warnings=(*find_warnings(results.leaderboard), *warnings),
-        setup=tuple(_setup(results.leaderboard, dataset, counts, protocol, run)),
+        setup=tuple(_setup(results, dataset, counts, protocol, run)),
         sections=tuple(part for part in sections if part.sentences or part.tables or part.figures),
         left_out=tuple(f"{part.title}: {part.absent}." for part in PARTS if part not in there and part.absent),
         reading=tuple(_reading(paper)),
@@ -188,8 +194,9 @@ def render_html(report: Report, figures: Mapping[str, Figure] | None = None) -> 
 
 
 def _setup(
-    board: Leaderboard, dataset: str, counts: Counts, protocol: str, run: Mapping[str, str]
+    results: Results, dataset: str, counts: Counts, protocol: str, run: Mapping[str, str]
 ) -> list[tuple[str, str]]:
+    board = results.leaderboard
     primary, other = board.rankings
     rows = [
         ("Dataset", dataset),
@@ -197,6 +204,7 @@ def _setup(
         ("Before filtering", _count(counts["raw"])),
         *reading_row(counts),
         *protocol_rows(protocol, counts),
+        ("Learnt from before test", LEARNT[results.study.final_fit_on]),
         (
             "Ranking",
             f"of the whole catalogue of {counts['core']['items']:,} items: {ranking_text(primary)} (tests, groups and "

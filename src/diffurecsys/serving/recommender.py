@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from diffurecsys.columns import ITEM, ITEM_ID
 from diffurecsys.data.packing import PackedBatch, pack_histories
 from diffurecsys.errors import DataError
 from diffurecsys.models.base import Ranker, VectorRanker, scorer
 from diffurecsys.models.weights import load_weights
+from diffurecsys.serving.catalogue import Catalogue
+from diffurecsys.serving.identifiers import BadHistoryError, read_history
 from diffurecsys.serving.top_items import TopItems, best_scores, top_items
 from diffurecsys.training.seeding import derive_generator
 
@@ -26,7 +27,7 @@ Best = Callable[[PackedBatch, int, Excluded], TopItems]
 BATCH_SIZE = 512  # histories asked at once …
 MAX_SCORE_BYTES = 256 << 20  # … fewer where a ranker without vectors would need more for their float32 scores
 
-Source = Literal["model", "popular", "none"]
+Source = Literal["model", "popularity", "none"]
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,17 @@ class Recommendations:
     Attributes:
         items: identifiers, best first; fewer than asked for where no more were left.
         scores: one an item, higher is better. Of the model, or interactions in the training part.
-        source: `model`; where the history held no known item, `popular`, or `none` if no popularity is at hand.
+        source: `model`; `popularity` where the history held no known item; `none` where nothing could be recommended:
+            no popularity is at hand, or the history is none.
         unknown: items of the history that are not in the catalogue.
+        error: why the history is none, for a person to read; None for all others.
     """
 
     items: tuple[str, ...]
     scores: tuple[float, ...]
     source: Source
     unknown: int
+    error: str | None = None
 
 
 class Recommender:
@@ -72,27 +76,26 @@ class Recommender:
             raise DataError("an identifier stands twice among the items")
         self._popularity = None if popularity is None else popularity.float()
         self._device = next(chain(ranker.parameters(), ranker.buffers()), torch.empty(0)).device
+        self._vectors: Tensor | None = None
 
     @classmethod
-    def load(cls, weights: Path | str, vocabulary: Path | str, popularity: Tensor | None = None) -> Recommender:
-        """Read a ranker from its weights, and the identifiers from the item vocabulary (Parquet) made beside them.
+    def load(cls, weights: Path | str, catalogue: Path | str) -> Recommender:
+        """Read a ranker from its weights, and the items from the catalogue (Parquet) kept beside them.
 
         Raises:
             FileNotFoundError: a file is absent.
-            DataError: the weights are damaged, or belong to another vocabulary.
+            DataError: a file is damaged, or they do not belong together.
         """
-        import pyarrow.parquet as pq
-
-        found = load_weights(Path(weights))
-        table = pq.read_table(vocabulary).sort_by(ITEM)
-        return cls(found.build(), table[ITEM_ID].to_pylist(), found.max_length, popularity)
+        found, items = load_weights(Path(weights)), Catalogue.load(Path(catalogue))
+        return cls(found.build(), items.identifiers, found.max_length, items.popularity)
 
     def recommend(
         self,
-        histories: Sequence[Sequence[str]],
+        histories: Sequence[Any],
         k: int = 10,
         *,
         exclude_history: bool = True,
+        banned: Tensor | None = None,
         steps: int | None = None,
         seed: int = 0,
     ) -> list[Recommendations]:
@@ -102,25 +105,24 @@ class Recommender:
         histories of a call, so that there a history may meet other noise among others than alone.
 
         Args:
-            histories: item identifiers, oldest first; unknown ones are left out and counted.
+            histories: lists of item identifiers, texts or whole numbers, oldest first; unknown ones are left out and
+                counted. What is none gets an `error` and leaves the others alone.
             k: how many items; the whole catalogue where that is smaller.
             exclude_history: recommend nothing that the history holds, however long ago.
+            banned: bool `[n_items]`, what is recommended to nobody, see `banned_items`; None bans nothing.
             steps: of the reverse process, for rankers that have one; None: as their configuration says.
             seed: of everything random.
 
         Raises:
             ValueError: `k` or `steps` is out of range.
-            TypeError: a history is a text instead of a list of them.
             DataError: the ranker's scores hold NaN.
         """
         self._check(k, steps)
-        known = [self._known(history) for history in histories]
-        unknown = [len(history) - len(numbers) for history, numbers in zip(histories, known, strict=True)]
-        results = [self._without_history(k, missing) for missing in unknown]
+        results, known = self._read(histories, k, banned)
         rows = [row for row, numbers in enumerate(known) if numbers]
         rows.sort(key=lambda row: min(len(known[row]), self._max_length))  # like lengths together: least work a batch
         with torch.inference_mode():
-            best, batch_size = self._search(steps, derive_generator(seed, "recommend", self._device))
+            best, batch_size = self._search(steps, banned, derive_generator(seed, "recommend", self._device))
             for begin in range(0, len(rows), batch_size):
                 part = rows[begin : begin + batch_size]
                 asked = [known[row] for row in part]
@@ -128,8 +130,27 @@ class Recommender:
                 excluded = self._pairs(asked) if exclude_history else None
                 found = best(batch, min(k, len(self._identifiers)), excluded)
                 for row, items, scores in zip(part, found.items.tolist(), found.scores.tolist(), strict=True):
-                    results[row] = self._named(items, scores, "model", unknown[row])
+                    results[row] = self._named(items, scores, "model", results[row].unknown)
         return results
+
+    def banned_items(self, allow: Collection[str] | None, deny: Iterable[str] = ()) -> tuple[Tensor, tuple[str, ...]]:
+        """Mark what may not be recommended.
+
+        Args:
+            allow: identifiers of all that may be; None is the whole catalogue.
+            deny: identifiers of what may not be.
+
+        Returns:
+            Bool `[n_items]`, and the identifiers that the catalogue does not hold.
+        """
+        denied = list(deny)
+        banned = torch.zeros(len(self._identifiers), dtype=torch.bool)
+        if allow is not None:
+            banned.fill_(True)
+            banned[[self._number[item] for item in allow if item in self._number]] = False
+        banned[[self._number[item] for item in denied if item in self._number]] = True
+        unknown = tuple(item for item in (*(allow or ()), *denied) if item not in self._number)
+        return banned.to(self._device), unknown
 
     def _check(self, k: int, steps: int | None) -> None:
         if k < 1:
@@ -140,11 +161,27 @@ class Recommender:
         if steps is not None and not 1 <= steps <= most:
             raise ValueError(f"steps must lie in 1 … {most}, got {steps}")
 
-    def _known(self, history: Sequence[str]) -> list[int]:
-        """Turn identifiers into item numbers."""
-        if isinstance(history, str):
-            raise TypeError(f"a history is a list of item identifiers, got the text {history!r}")
-        return [self._number[item] for item in history if item in self._number]
+    def _read(
+        self, histories: Sequence[Any], k: int, banned: Tensor | None
+    ) -> tuple[list[Recommendations], list[list[int]]]:
+        """Turn identifiers into item numbers; results are those of histories without a known item, or the errors."""
+        results: list[Recommendations] = []
+        known: list[list[int]] = []
+        popular: Recommendations | None = None
+        for history in histories:
+            try:
+                identifiers = read_history(history)
+            except BadHistoryError as error:
+                known.append([])
+                results.append(Recommendations((), (), "none", 0, str(error)))
+                continue
+            numbers = [self._number[item] for item in identifiers if item in self._number]
+            known.append(numbers)
+            if not numbers and popular is None:
+                popular = self._without_history(k, banned)
+            result = popular if popular is not None and not numbers else Recommendations((), (), "none", 0)
+            results.append(replace(result, unknown=len(identifiers) - len(numbers)))
+        return results, known
 
     def _pairs(self, histories: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Rows and items of whole histories, as `top_items` excludes them."""
@@ -152,30 +189,33 @@ class Recommender:
         items = torch.tensor([item for numbers in histories for item in numbers])
         return rows.to(self._device), items.to(self._device)
 
-    def _search(self, steps: int | None, generator: torch.Generator) -> tuple[Best, int]:
+    def _search(self, steps: int | None, banned: Tensor | None, generator: torch.Generator) -> tuple[Best, int]:
         """Return what finds the best items for a batch, and for how many histories at once."""
         ranker = self._ranker
         if isinstance(ranker, VectorRanker) and ranker.config.capabilities.vectors:
-            items = ranker.items().float()
+            if self._vectors is None:
+                self._vectors = ranker.items().float().contiguous()
+            items = self._vectors
             walked = ranker.config.steps_for("serving") if steps is None else steps
 
             def by_vectors(batch: PackedBatch, k: int, excluded: Excluded) -> TopItems:
-                return top_items(ranker.users(batch, generator, walked).float(), items, k, excluded)
+                return top_items(ranker.users(batch, generator, walked).float(), items, k, excluded, banned)
 
             return by_vectors, BATCH_SIZE
         score = scorer(ranker, "serving", steps)
 
         def by_scores(batch: PackedBatch, k: int, excluded: Excluded) -> TopItems:
-            return best_scores(score(batch, generator), k, excluded)
+            return best_scores(score(batch, generator), k, excluded, banned)
 
         return by_scores, max(1, min(BATCH_SIZE, MAX_SCORE_BYTES // (4 * ranker.n_items)))
 
-    def _without_history(self, k: int, unknown: int) -> Recommendations:
+    def _without_history(self, k: int, banned: Tensor | None) -> Recommendations:
         """Recommend to somebody of whom nothing is known."""
         if self._popularity is None:
-            return Recommendations((), (), "none", unknown)
-        best = best_scores(self._popularity[None].clone(), min(k, len(self._identifiers)))
-        return self._named(best.items[0].tolist(), best.scores[0].tolist(), "popular", unknown)
+            return Recommendations((), (), "none", 0)
+        most = min(k, len(self._identifiers))
+        best = best_scores(self._popularity[None].clone(), most, banned=None if banned is None else banned.cpu())
+        return self._named(best.items[0].tolist(), best.scores[0].tolist(), "popularity", 0)
 
     def _named(self, items: list[int], scores: list[float], source: Source, unknown: int) -> Recommendations:
         """Put identifiers in place of numbers; what was excluded ends the list."""

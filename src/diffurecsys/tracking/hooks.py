@@ -22,8 +22,10 @@ from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
 from diffurecsys.machine import git_revision
 from diffurecsys.parameters import leaves
+from diffurecsys.serving.catalogue import Catalogue
 from diffurecsys.study import Cell
 from diffurecsys.tracking.interrupted import PLACE, close_interrupted, place_of, tracked_identities
+from diffurecsys.tracking.registry import CHAMPION, FINAL, register_best, register_final
 from diffurecsys.tracking.runs import (
     TrackedCell,
     log_counts,
@@ -53,6 +55,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         self._tracking = False
         self._cells: dict[str, Cell] = {}
         self._runs: dict[str, str] = {}
+        self._items: Catalogue | None = None
         self._open: set[str] = set()
         self._trials: dict[str, TrialLog] = {}
 
@@ -88,8 +91,8 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Open the parent run, and close those of killed processes."""
-        self._runs, self._open, self._tracking, self._is_mlflow_enabled = {}, set(), False, False
-        self._trials = {}
+        self._runs, self._open, self._trials, self._items = {}, set(), {}, None
+        self._tracking = self._is_mlflow_enabled = False
         if not _assert_mlflow_enabled(run_params["pipeline_names"] or ["__default__"], self.mlflow_config):
             return
         with self._may_fail():
@@ -124,6 +127,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         if self._tracking and "study_ranks" in pipeline.all_outputs():
             with self._may_fail():
                 self._complete()
+                self._register()
         if self._tracking:
             with self._may_fail():
                 super().after_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
@@ -189,16 +193,42 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             log_file(self.run_id, self._catalog, dataset_name)
             if dataset_name == "study_ranks":
                 log_means(self.run_id, data, self._parameters.evaluation.cutoffs)
+        elif dataset_name == "final_weights":
+            experiment, dataset = (self._tags[key] for key in ("experiment", "dataset"))
+            name = register_final(self.run_id, experiment, dataset, self._catalog, self._tags)
+            logger.info("MLflow: models:/%s@%s", name, FINAL)
 
     def _cell_run(self, cell: Cell) -> str:
         """Return the cell's nested run; open it and log its fitting where that has not happened in this run."""
         if cell.namespace not in self._runs:
-            tracked = TrackedCell.load(cell, self._catalog)
-            run_id = start_cell_run(self.run_id, cell, tracked.record, self._tags)
+            tracked = TrackedCell.load(cell, self._catalog, self._catalogue())
+            run_id = start_cell_run(
+                self.run_id, cell, tracked.record, self._tags, list(self._cells).index(cell.namespace)
+            )
             self._runs[cell.namespace] = run_id
             self._open.add(run_id)
             log_fitting(run_id, tracked)
         return self._runs[cell.namespace]
+
+    def _register(self) -> None:
+        evaluation = self._parameters.evaluation
+        names = register_best(
+            self._tags["experiment"],
+            self._tags["dataset"],
+            self._parameters.study,
+            self._catalog.load("study_ranks"),
+            self._catalog.load("split").fingerprint,
+            evaluation.ranking,
+            evaluation.cutoffs,
+        )
+        logger.info("MLflow: registered %s, each @%s", ", ".join(names) or "no model", CHAMPION)
+
+    def _catalogue(self) -> Catalogue:
+        """Return the study's items, read once a run."""
+        if self._items is None:
+            vocabulary = self._catalog.load("item_vocabulary").to_pyarrow()
+            self._items = Catalogue.of(self._catalog.load("split"), vocabulary)
+        return self._items
 
     def _complete(self) -> None:
         """Track from their files the cells that no finished run has: those of killed or untracked runs."""

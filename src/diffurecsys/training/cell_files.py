@@ -160,7 +160,7 @@ def load_cell_files(folder: Path, data: StudyData) -> CellFiles:
 def differences(record: Mapping[str, Any], cell: Cell, data: StudyData) -> list[str]:
     """Say how what made a cell's files differs from what the cell asks for: `network.width 64, here 128`."""
     now = _leaves("", {**cell.description(), "seed": cell.seed, "data": data.fingerprint})
-    made_from = ("family", "version", "parts", "network", "training", "seed", "data")
+    made_from = ("family", "version", "parts", "network", "training", "final_fit_on", "seed", "data")
     then = _leaves("", {name: record[name] for name in made_from if name in record})
     for part in ("network", "training"):  # options that are newer than the record had their defaults
         for option in dataclasses.fields(getattr(cell.spec, part)):

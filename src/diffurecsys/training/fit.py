@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffurecsys.data.split import StudyData
+from diffurecsys.data.split import TRAINING, StudyData, learning_from
 from diffurecsys.errors import DataError
 from diffurecsys.evaluation.ranks import Ranks, rank_targets
 from diffurecsys.machine import describe_machine, forget_peak_memory, peak_memory
@@ -22,6 +22,7 @@ from diffurecsys.models.weights import RankerWeights
 from diffurecsys.study import Cell
 from diffurecsys.training.device import keep_freed_memory, resolve_device
 from diffurecsys.training.records import EpochRecord, StepRecord
+from diffurecsys.training.refit import refit
 from diffurecsys.training.seeding import derive_generator
 from diffurecsys.training.trainer import train
 
@@ -127,7 +128,36 @@ def fit_cell(
     weights = RankerWeights(
         spec.family, data.store.n_items, spec.network, state, identity, data.fingerprint, data.split.max_length
     )
-    return FittedCell(weights, history, record)
+    fitted = FittedCell(weights, history, record)
+    if spec.final_fit_on == TRAINING:
+        return fitted
+    return _once_more(cell, data, fitted, checkpoint_path, on_step)
+
+
+def _once_more(
+    cell: Cell,
+    data: StudyData,
+    chosen: FittedCell,
+    checkpoint_path: Path | None,
+    on_step: Callable[[StepRecord], None] | None,
+) -> FittedCell:
+    """Let the chosen ranker learn from validation targets too; the record's `final_fit` says so."""
+    again = checkpoint_path.with_name(f"again_{checkpoint_path.name}") if checkpoint_path else None
+    found = refit(
+        cell,
+        chosen.weights,
+        learning_from(data, cell.spec.final_fit_on),
+        epochs=chosen.record.get("best_epoch"),
+        checkpoint_path=again,
+        on_step=on_step,
+    )
+    record = {
+        **chosen.record,
+        "seconds": chosen.record["seconds"] + found.seconds,
+        "final_fit": {"epochs": len(found.history), "loss": found.history[-1].loss if found.history else None},
+    }
+    weights = replace(chosen.weights, state=found.state, chosen=chosen.weights.state)
+    return FittedCell(weights, chosen.history, record)
 
 
 def _ranking_speed(ranker: Ranker, data: StudyData, seed: int, device: torch.device) -> float:
@@ -176,11 +206,12 @@ def rank_cell(
         )
     where = resolve_device(device)
     ranker: Ranker = weights.build(where)
+    chosen = replace(weights, state=weights.chosen, chosen={}).build(where) if weights.chosen else ranker
     if where.type == "cpu":
         keep_freed_memory()
     return {
         part: rank_targets(
-            scorer(ranker, "evaluation"),
+            scorer(chosen if part == "validation" else ranker, "evaluation"),
             data,
             examples[:users],
             generator=derive_generator(seed, f"rank {part}", where),

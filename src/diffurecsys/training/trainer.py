@@ -43,6 +43,7 @@ def train(
     *,
     seed: int,
     version: int = 1,
+    stop_after: int | None = None,
     checkpoint_path: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[StepRecord], None] | None = None,
@@ -56,6 +57,7 @@ def train(
         config: how to train.
         seed: every random stream of the run derives from it.
         version: of the ranker's family: checkpoints of another one are not continued.
+        stop_after: train exactly so many of the epochs, without validation, and return the last weights.
         checkpoint_path: where to keep, and look for, a checkpoint of this very run; None keeps none.
         on_epoch: called after every epoch, and once for each epoch that a checkpoint already holds.
         on_step: called after every step.
@@ -68,7 +70,7 @@ def train(
     """
     if not data.split.train.n_targets:
         raise DataError("there are no training examples: every user needs at least four interactions to give one")
-    run = _Run(ranker, data, config, seed)
+    run = _Run(ranker, data, config, seed, stop_after)
     identity = fingerprint(
         replace(config, device="auto", checkpoint_every=1),  # where and how often change no number
         ranker.config,
@@ -77,6 +79,7 @@ def train(
         seed,
         *ranker.state_dict().values(),
         data.fingerprint,
+        *(() if stop_after is None else (stop_after,)),
     )
     resumed_from = 0
     if checkpoint_path and (saved := load_checkpoint(checkpoint_path, identity)):
@@ -98,8 +101,10 @@ def train(
 class _Run:
     """All state of one training run."""
 
-    def __init__(self, ranker: Ranker, data: StudyData, config: TrainingConfig, seed: int) -> None:
-        self.config, self.seed, self.data = config, seed, data
+    def __init__(
+        self, ranker: Ranker, data: StudyData, config: TrainingConfig, seed: int, stop_after: int | None
+    ) -> None:
+        self.config, self.seed, self.data, self.stop_after = config, seed, data, stop_after
         self.device = resolve_device(config.device)
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -121,7 +126,7 @@ class _Run:
     @property
     def finished(self) -> bool:
         """Whether all epochs are done or patience ran out."""
-        return len(self.history) >= self.config.epochs or self.out_of_patience
+        return len(self.history) >= (self.stop_after or self.config.epochs) or self.out_of_patience
 
     @property
     def out_of_patience(self) -> bool:
@@ -137,7 +142,10 @@ class _Run:
         loss = self._train_epoch(number, on_step)
         seconds = time.perf_counter() - began
         record = EpochRecord(number, loss, learning_rate, seconds, self.n_labels / seconds, None)
-        if number % self.config.validate_every == 0 or number == self.config.epochs:
+        if number == self.stop_after:
+            with self.average.swapped_in() if self.average is not None else nullcontext():
+                self._keep(number)
+        elif self.stop_after is None and (number % self.config.validate_every == 0 or number == self.config.epochs):
             with self.average.swapped_in() if self.average is not None else nullcontext():
                 record = replace(record, validation=self._validate())
                 self._keep_if_best(record)
@@ -158,7 +166,7 @@ class _Run:
             if self.device.type == "cpu":  # elsewhere reading the loss would make the host wait: look after the epoch
                 self._refuse_non_finite(epoch, losses, since=step - 1)
             if on_step:
-                on_step(StepRecord(epoch, self.config.epochs, step, steps, len(batch.targets), loss))
+                on_step(StepRecord(epoch, self.stop_after or self.config.epochs, step, steps, len(batch.targets), loss))
         self._refuse_non_finite(epoch, losses, since=0)
         weights = torch.tensor(labels, dtype=torch.float64)
         return float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
@@ -206,17 +214,21 @@ class _Run:
         assert record.validation is not None
         if record.validation[VALIDATION_METRIC] > self.best_metric:
             self.best_metric = record.validation[VALIDATION_METRIC]
-            self.best_epoch = record.epoch
-            self.best_state = {k: v.detach().cpu().clone() for k, v in self.ranker.state_dict().items()}
+            self._keep(record.epoch)
+
+    def _keep(self, epoch: int) -> None:
+        self.best_epoch = epoch
+        self.best_state = {k: v.detach().cpu().clone() for k, v in self.ranker.state_dict().items()}
 
     def _log(self, record: EpochRecord) -> None:
         recent = self.history[-3:]
-        remaining = (self.config.epochs - record.epoch) * sum(r.seconds for r in recent) / len(recent)
+        epochs = self.stop_after or self.config.epochs
+        remaining = (epochs - record.epoch) * sum(r.seconds for r in recent) / len(recent)
         validation = record.validation
         logger.info(
             "epoch %d/%d  loss %.4f%s  %s labels/s  at most %.0f s to go",
             record.epoch,
-            self.config.epochs,
+            epochs,
             record.loss,
             f"  validation {VALIDATION_METRIC} {validation[VALIDATION_METRIC]:.4f}" if validation else "",
             f"{record.labels_per_second:,.0f}",

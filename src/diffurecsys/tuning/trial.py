@@ -265,7 +265,7 @@ def _value(fitted: FittedCell, cell: Cell, data: StudyData) -> float:
     if best and not fitted.record["calibrated"]:
         found = fitted.history[best - 1].validation
         assert found is not None
-        return found[VALIDATION_METRIC]
+        return float(found[VALIDATION_METRIC])
     where = resolve_device(cell.spec.training.device)
     ranks = rank_targets(
         scorer(fitted.weights.build(where), "validation"),

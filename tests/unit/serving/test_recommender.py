@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,7 +15,8 @@ from diffurecsys.models import Capabilities, Ranker, RankerConfig, VectorRanker,
 from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.models.weights import RankerWeights, save_weights
 from diffurecsys.serving import recommender as module
-from diffurecsys.serving.recommender import Recommender
+from diffurecsys.serving.catalogue import Catalogue
+from diffurecsys.serving.recommender import Recommendations, Recommender
 
 NAMES = [f"item {letter}" for letter in "abcdefgh"]
 A, B, C, D, E, F, G, H = NAMES
@@ -101,7 +101,7 @@ def test_without_a_known_item_the_most_popular_are_recommended_and_marked(histor
     both = recommender().recommend([history, [A]], k=4)
     assert both[0].items == (E, B, D, G)  # equal counts by number
     assert both[0].scores == (9, 5, 5, 2)
-    assert (both[0].source, both[0].unknown) == ("popular", unknown)
+    assert (both[0].source, both[0].unknown) == ("popularity", unknown)
     assert (both[1].source, both[1].items[0]) == ("model", B)
 
 
@@ -124,9 +124,43 @@ def test_no_histories_get_no_recommendations():
     assert recommender().recommend([]) == []
 
 
-def test_a_text_in_place_of_a_history_is_refused():
-    with pytest.raises(TypeError, match="a history is a list of item identifiers, got the text 'item a'"):
-        recommender().recommend([A])
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        (A, "a history is a list of item identifiers, got the text 'item a'"),
+        (None, "a history is a list of item identifiers, got null"),
+        (3, "a history is a list of item identifiers, got int 3"),
+        ({"a": 1}, "a history is a list of item identifiers, got the object {'a': 1}"),
+        ([A, None], "identifiers are texts or whole numbers; the history's item 2 is null"),
+        ([1.5], "identifiers are texts or whole numbers; the history's item 1 is the number 1.5"),
+        ([A, B, True], "identifiers are texts or whole numbers; the history's item 3 is the truth value True"),
+        ([[A]], "identifiers are texts or whole numbers; the history's item 1 is list ['item a']"),
+    ],
+)
+def test_what_is_no_history_is_an_error_of_its_row_alone(history, message):
+    good, bad, popular = recommender().recommend([[A, B], history, []], k=1)
+    assert bad == Recommendations((), (), "none", 0, message)
+    assert (good.items, good.error, popular.items, popular.error) == ((C,), None, (E,), None)
+
+
+def test_whole_numbers_are_identifiers_too():
+    names = [str(number) for number in range(100, 108)]
+    served = Recommender(Following(), names, 3, POPULARITY)
+    found = served.recommend([[100, 101], np.array([100, 101]), ["100", "101"], [np.int32(100), "101", 999]], k=2)
+    assert {result.items for result in found} == {("102", "103")}
+    assert [result.unknown for result in found] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("ranker", ["vectors", "scores"])
+def test_allow_and_deny_lists_hold_for_everybody(ranker):
+    served = recommender(diffusion(delta=0.0) if ranker == "vectors" else None)
+    banned, unknown = served.banned_items([A, B, C, G, "gone"], [G, "new"])
+    assert unknown == ("gone", "new")
+    known, popular = served.recommend([[A], []], k=8, banned=banned)
+    assert set(known.items) == {B, C}
+    assert popular.items == (B, A, C)
+    denied, _ = served.banned_items(None, [A])
+    assert set(served.recommend([[B]], k=8, banned=denied)[0].items) == set(NAMES) - {A, B}
 
 
 @pytest.mark.parametrize(
@@ -256,10 +290,8 @@ def test_what_was_saved_recommends_the_same(tmp_path):
         "diffurec", len(NAMES), ranker.config, ranker.state_dict(), identity="", data="", max_length=3
     )
     save_weights(weights, tmp_path / "weights.safetensors")
-    shuffled = torch.randperm(len(NAMES), generator=torch.Generator().manual_seed(0)).tolist()
-    table = pa.table({"item": pa.array(shuffled, pa.int32()), "item_id": [NAMES[number] for number in shuffled]})
-    pq.write_table(table, tmp_path / "vocabulary.parquet")
-    loaded = Recommender.load(tmp_path / "weights.safetensors", tmp_path / "vocabulary.parquet", POPULARITY)
+    Catalogue(NAMES, POPULARITY).save(tmp_path / "catalogue.parquet")
+    loaded = Recommender.load(tmp_path / "weights.safetensors", tmp_path / "catalogue.parquet")
     assert loaded.recommend(HISTORIES) == recommender(ranker).recommend(HISTORIES)
 
 

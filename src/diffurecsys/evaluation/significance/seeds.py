@@ -53,7 +53,7 @@ def compare_seeds(scores: Sequence[ModelScores], *, pairs: Pairs | None = None) 
             )
     table = pd.DataFrame(rows).astype({"t": "Float64", "df": "Float64", "p": "Float64"})
     corrected = holm(table["p"].to_numpy(np.float64, na_value=np.nan))
-    table["p_holm"] = pd.array(np.where(np.isnan(corrected), None, corrected), dtype="Float64")
+    table["p_holm"] = pd.Series(corrected, index=table.index).astype("Float64")
     table["family_size"] = int(table["p"].notna().sum())
     return table
 

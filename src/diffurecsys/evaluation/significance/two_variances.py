@@ -54,8 +54,8 @@ class Parts:
 @cache
 def _inverse_chi_squares(df: int) -> tuple[FloatArray, FloatArray]:
     """Values of df / χ²(df) and their weights, which sum to 1: the trapezoidal rule in log χ², a smooth density."""
-    ends = np.log([stats.chi2.ppf(NEGLIGIBLE, df), stats.chi2.isf(NEGLIGIBLE, df)])
-    logarithms = np.linspace(*ends, NODES)
+    low, high = np.log([stats.chi2.ppf(NEGLIGIBLE, df), stats.chi2.isf(NEGLIGIBLE, df)])
+    logarithms = np.linspace(float(low), float(high), NODES)
     weights = np.exp(stats.chi2.logpdf(np.exp(logarithms), df) + logarithms)
     return df * np.exp(-logarithms), weights / weights.sum()
 

@@ -118,6 +118,14 @@ class Hybrid(Ranker):
         """Return the network's own loss."""
         return self.network.loss(batch, generator)
 
+    def adopt(self, other: Ranker, data: StudyData) -> None:
+        """Take over both rankers' settings, and what joins them."""
+        assert isinstance(other, Hybrid)
+        self.network.adopt(other.network, data)
+        self.counts.adopt(other.counts, data)
+        for name in ("weight", "sharpness", "repeat_penalty"):
+            getattr(self, name).copy_(getattr(other, name))
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the network's."""
         return self.network.parameter_groups()

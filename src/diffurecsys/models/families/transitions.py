@@ -19,7 +19,7 @@ from torch import Tensor
 from diffurecsys.checks import at_least
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
-from diffurecsys.models.base import Capabilities, CountRanker, Family, RankerConfig
+from diffurecsys.models.base import Capabilities, CountRanker, Family, Ranker, RankerConfig
 from diffurecsys.models.calibration import mean_ndcg, validation_batches
 from diffurecsys.models.counting import PairBlock, SparseRows, count_pairs, sum_rows, weigh_pairs
 
@@ -93,7 +93,14 @@ class Transitions(CountRanker):
 
     def observe(self, data: StudyData) -> None:
         """Count as configured."""
-        self._keep(self.config, _matrix(self.config, data, count_pairs(data, self.config.window)), data.popularity)
+        self._count(self.config, data)
+
+    def adopt(self, other: Ranker, data: StudyData) -> None:
+        """Count what was observed with the other's settings."""
+        assert isinstance(other, Transitions)
+        found = dict(zip(SETTINGS, other.settings.tolist(), strict=True))
+        kinds = {name: type(getattr(self.config, name)) for name in SETTINGS}
+        self._count(replace(self.config, **{name: kinds[name](value) for name, value in found.items()}), data)
 
     def calibrate(self, data: StudyData, generator: torch.Generator) -> dict[str, Any]:
         """Choose the settings by NDCG@10 (all items ranked) of some validation users, one after another.
@@ -132,6 +139,10 @@ class Transitions(CountRanker):
         age = end - 1 - torch.arange(n_tokens, device=end.device)
         weight = self.settings[SETTINGS.index("age_decay")].pow(age)  # 0 to the power of 0 is 1
         return sum_rows(SparseRows(self.first, self.column, self.value), self.back_off, offsets, batch.items, weight)
+
+    def _count(self, settings: TransitionsConfig, data: StudyData) -> None:
+        matrix = _matrix(replace(settings, age_decay=0.0), data, count_pairs(data, settings.window))
+        self._keep(settings, matrix, data.popularity)
 
     def _keep(self, settings: TransitionsConfig, matrix: SparseRows, popularity: Tensor) -> None:
         smallest = float(matrix.value.min()) if len(matrix.value) else 1.0

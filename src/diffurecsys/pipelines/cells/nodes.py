@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ibis
 import numpy as np
 import pandas as pd
 
-from diffurecsys.columns import SPLIT
+from diffurecsys.columns import ITEM, ITEM_ID, SPLIT, USER, USER_ID
 from diffurecsys.data.split import StudyData
 from diffurecsys.errors import DataError
+from diffurecsys.evaluation.imported_ranks import read_imported_ranks
 from diffurecsys.evaluation.ranks import Ranks
+from diffurecsys.models.imported import IMPORTED, ImportedConfig
 from diffurecsys.models.weights import RankerWeights
 from diffurecsys.parameters import EvaluationParameters
 from diffurecsys.pipelines.arrays import history_table, ranks_table
@@ -82,6 +86,49 @@ def rank_targets_of_cell(
             _rank_again(cell, evaluation, split, weights, ranks["test"])
     else:
         ranks = rank_cell(weights, split, seed=cell.seed, batch_size=evaluation.batch_size, device=evaluation.device)
+    return _one_table(ranks)
+
+
+def note_imported_ranker(cell: Cell, split: StudyData) -> tuple[pd.DataFrame, dict[str, Any], RankerWeights]:
+    """Say of a ranker of another tool what is known: nothing but its name and file."""
+    identity, network = cell.identity(split.fingerprint), cell.spec.network
+    record = {
+        "ranker": cell.spec.name,
+        "seed": cell.seed,
+        "identity": identity,
+        "data": split.fingerprint,
+        **cell.description(),
+        "device": "elsewhere",
+        "machine": {"device": None, "cpu": "elsewhere"},
+        "imported": True,
+    }
+    nothing = RankerWeights(
+        IMPORTED, split.store.n_items, network, {}, identity, split.fingerprint, split.split.max_length
+    )
+    return history_table([]), record, nothing
+
+
+def read_ranks_of_cell(
+    cell: Cell,
+    evaluation: EvaluationParameters,
+    split: StudyData,
+    user_vocabulary: ibis.Table,
+    item_vocabulary: ibis.Table,
+    imported_cells: Path,
+) -> pd.DataFrame:
+    """Read another tool's ranks and check them against the split.
+
+    Raises:
+        DataError: they are not of this split's users and items.
+    """
+    network = cell.spec.network
+    assert isinstance(network, ImportedConfig)
+    users = user_vocabulary.to_pyarrow().sort_by(USER)[USER_ID].to_pylist()
+    items = item_vocabulary.to_pyarrow().sort_by(ITEM)[ITEM_ID].to_pylist()
+    return _one_table(read_imported_ranks(imported_cells / network.file, split, users, items, max(evaluation.cutoffs)))
+
+
+def _one_table(ranks: Mapping[str, Ranks]) -> pd.DataFrame:
     parts = [ranks_table(found).assign(**{SPLIT: part}) for part, found in ranks.items()]
     return pd.concat(parts, ignore_index=True).astype({SPLIT: "category"})
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from diffurecsys.pipelines.cells.nodes import fit_ranker, rank_targets_of_cell
+from diffurecsys.models.imported import IMPORTED
+from diffurecsys.pipelines.cells.nodes import (
+    fit_ranker,
+    note_imported_ranker,
+    rank_targets_of_cell,
+    read_ranks_of_cell,
+)
 from diffurecsys.pipelines.conventions import per_cell
 from diffurecsys.study import Study
 
 
 def create_pipeline(study: Study) -> Pipeline:
-    """Fit and rank every cell of the study."""
+    """Fit and rank every cell of the study; read the ranks of other tools."""
     base = pipeline(
         [
             node(
@@ -27,4 +33,28 @@ def create_pipeline(study: Study) -> Pipeline:
             ),
         ]
     )
-    return per_cell(base, study.cells)
+    elsewhere = pipeline(
+        [
+            node(
+                note_imported_ranker,
+                inputs=["params:cell", "split"],
+                outputs=["history", "record", "weights"],
+                name="note_imported_ranker",
+            ),
+            node(
+                read_ranks_of_cell,
+                inputs=[
+                    "params:cell",
+                    "params:evaluation",
+                    "split",
+                    "user_vocabulary",
+                    "item_vocabulary",
+                    "imported_cells",
+                ],
+                outputs="ranks",
+                name="read_ranks",
+            ),
+        ]
+    )
+    imported = [cell for cell in study.cells if cell.spec.family == IMPORTED]
+    return per_cell(base, [cell for cell in study.cells if cell not in imported]) + per_cell(elsewhere, imported)

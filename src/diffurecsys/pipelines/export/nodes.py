@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffurecsys.data.split import StudyData
+from diffurecsys.models.imported import IMPORTED
 from diffurecsys.remote import describe_cell
 from diffurecsys.study import Study
 from diffurecsys.training.cell_files import find_cell
@@ -18,7 +19,7 @@ def list_missing_cells(study: Study, split: StudyData, imported_cells: Path) -> 
     """Return all cells that are finished neither here nor in another experiment (`find_cell`), first seeds first."""
     missing = []
     for cell in sorted(study.cells, key=lambda cell: cell.seed):
-        if find_cell(imported_cells, cell, split) is None:
+        if cell.spec.family != IMPORTED and find_cell(imported_cells, cell, split) is None:
             missing.append(describe_cell(cell))
     logger.info("%d of %d cells are still to be fitted", len(missing), len(study.cells))
     return missing

@@ -1,0 +1,3 @@
+from diffurecsys.pipelines.onnx.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]
