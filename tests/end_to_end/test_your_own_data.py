@@ -138,7 +138,7 @@ maps: {rankers: []}
     asked = ranks.groupby(["model", "split"], observed=True).size()
     assert set(asked.xs("test", level="split")) == {counts["test_asked"]}
     assert set(asked.xs("validation", level="split")) == {counts["validation_asked"]}
-    groups = project.read("08_reporting/later/tables/groups.csv/*/groups.csv")
+    groups = project.read("08_reporting/later/tables/group_scores.csv/*/group_scores.csv")
     new = groups[groups["group"] == "new user"]["n_users"]
     assert set(new) == ({counts["test_new_users"]} if counts["test_new_users"] else set())
 
