@@ -20,24 +20,26 @@ import mlflow
 from mlflow.tracking import MlflowClient
 
 from common import write_json
-from fault_study import EXPERIMENT, artefacts, import_all, leftovers, make_project, start_run
+from fault_study import EXPERIMENT, STAGES, artefacts, import_all, leftovers, make_project, start_run
 
 
-def run_to_the_end(root: Path, log: Path) -> float:
+def run_to_the_end(root: Path, log: Path, stages: tuple[str, ...] = STAGES) -> float:
     """Run a study and return its seconds."""
     began = time.perf_counter()
-    process = start_run(root, log)
+    process = start_run(root, log, stages)
     process.join()
     if process.exitcode != 0:
         raise SystemExit(f"a run failed:\n{log.read_text(errors='replace')[-3000:]}")
     return time.perf_counter() - began
 
 
-def kill_until_done(root: Path, log: Path, longest: float, most: int, draw: random.Random) -> int:
+def kill_until_done(
+    root: Path, log: Path, longest: float, most: int, draw: random.Random, stages: tuple[str, ...]
+) -> int:
     """Kill and resume, `most` times at most, then let the study end; return the number of kills."""
     kills = 0
     while kills < most:
-        process = start_run(root, log)
+        process = start_run(root, log, stages)
         process.join(draw.uniform(0.0, longest))
         if process.exitcode is not None:
             if process.exitcode != 0:
@@ -47,7 +49,7 @@ def kill_until_done(root: Path, log: Path, longest: float, most: int, draw: rand
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         kills += 1
-    run_to_the_end(root, log)
+    run_to_the_end(root, log, stages)
     return kills
 
 
@@ -82,22 +84,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--most", type=int, default=8, help="kills of one study")
+    parser.add_argument("--last", choices=STAGES, default=STAGES[-1], help="stage after which a study is whole")
+    parser.add_argument("--minutes", type=float, default=600, help="begin no further study after so long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    draw = random.Random(args.seed)
+    draw, began = random.Random(args.seed), time.monotonic()
+    stages = STAGES[: STAGES.index(args.last) + 1]
     import_all()
     with tempfile.TemporaryDirectory() as folder:
         whole = make_project(Path(folder) / "whole")
         log = Path(folder) / "log.txt"
-        first = run_to_the_end(whole, log)
+        first = run_to_the_end(whole, log, stages)
         expected = artefacts(whole)
         kills, studies, different, left = 0, 0, Counter[str](), Counter[str]()
         tracked: Counter[str] = Counter()
-        while kills < args.kills:
+        while kills < args.kills and time.monotonic() - began < 60 * args.minutes:
             root = make_project(Path(folder) / f"study_{studies}")
             log.unlink(missing_ok=True)
-            kills += kill_until_done(root, log, first, min(args.most, args.kills - kills), draw)
+            kills += kill_until_done(root, log, first, min(args.most, args.kills - kills), draw, stages)
             found = artefacts(root)
             different.update(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
             left.update(leftovers(root))
@@ -107,6 +112,7 @@ def main() -> None:
         result: dict[str, Any] = {
             "kills": kills,
             "studies": studies,
+            "stages": list(stages),
             "artefacts_compared": len(expected) * studies,
             "artefacts_different": dict(different),
             "left_over": dict(left),

@@ -4,6 +4,8 @@
 |---|---|
 | interactions | USER_ID string, ITEM_ID string, TIMESTAMP int64, ROW int64 (order of the file) |
 | sequences | USER int32, ITEMS list<int32>, TIMESTAMPS list<int64>; one row a user, oldest interaction first |
+| both, split by time | PART int8 and PARTS list<int8> |
+| item details | ITEM_ID string, title string, category string: what is known of items, missing where it is not |
 | vocabularies | USER or ITEM int32 (0 … n-1), USER_ID or ITEM_ID string |
 | ranks | USER, TARGET, GREATER, TIED, GREATER_UNSEEN, TIED_UNSEEN, HISTORY_LENGTH, TARGET_POPULARITY, all int64 |
 | study_ranks | MODEL, SEED int64, SPLIT (test, validation), then as ranks; the sweeps' rankers included |
@@ -20,11 +22,14 @@ USER_ID = "user_id"
 ITEM_ID = "item_id"
 TIMESTAMP = "timestamp"
 ROW = "row"
+PART = "part"  # of a temporal split, see `diffurecsys.data.temporal`
+HISTORY, TRAINING, VALIDATION_TARGET, TEST_TARGET = range(4)  # values of PART
 
 USER = "user"
 ITEM = "item"
 ITEMS = "items"
 TIMESTAMPS = "timestamps"
+PARTS = "parts"
 
 MODEL = "model"  # name of a ranker
 SEED = "seed"

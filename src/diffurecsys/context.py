@@ -13,7 +13,14 @@ from kedro.framework.context import KedroContext
 
 from diffurecsys import pipeline_registry
 from diffurecsys.machine import git_revision
-from diffurecsys.parameters import Parameters, check_dataset_name, validate_parameters, with_digests
+from diffurecsys.parameters import (
+    ParameterError,
+    Parameters,
+    check_dataset_name,
+    validate_parameters,
+    with_digests,
+)
+from diffurecsys.pipelines import tuning
 
 
 class StudyContext(KedroContext):
@@ -29,8 +36,12 @@ class StudyContext(KedroContext):
             ParameterError: one of them is unknown, missing or impossible.
         """
         super().__init__(*args, **kwargs)
+        if "[" in str(self.project_path):
+            raise ParameterError(
+                f"Kedro finds no configuration under {self.project_path}: it takes [ for a pattern. Rename that folder"
+            )
         check_dataset_name(self.config_loader["globals"])
-        pipeline_registry.set_study(self.checked.study)
+        pipeline_registry.set_parameters(self.checked)
         project.pipelines.configure(pipeline_registry.__name__)
 
     _checked: Parameters | None = None
@@ -55,10 +66,12 @@ class StudyContext(KedroContext):
         return self.checked.sections
 
     def _get_parameters(self) -> dict[str, Any]:
-        """Add each cell for its nodes, and for the report how it came about."""
+        """Add each cell and each tuned ranker for its nodes, and for the report how it came about."""
         parameters = super()._get_parameters()
         for cell in self.checked.study.cells:
             parameters[f"params:{cell.namespace}.cell"] = cell
+        for spec in self.checked.tuning.tuned(self.checked.study):
+            parameters[f"params:{tuning.namespace(spec)}.spec"] = spec
         parameters["params:run"] = {
             "command": describe_command(sys.argv),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -17,7 +17,7 @@ from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
 from diffurecsys.parameters import Parameters
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
-from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
+from diffurecsys.provenance import Provenance, dataset_digest, describe_parameter, expected_digests
 from diffurecsys.run_lock import ExperimentLock
 from diffurecsys.start import (
     check_clock,
@@ -125,12 +125,13 @@ class StudyHooks:
         """Digests that the present configuration and archive give, over all pipelines."""
         archive = self._root_digest("raw_folder")  # the one root that a run changes: it may download it
         if archive not in self._digests:
-            self._digests = {archive: expected_digests(project.pipelines["__default__"], self._root_digest)}
+            nodes = {node.name: node for pipeline in project.pipelines.values() for node in pipeline.nodes}
+            self._digests = {archive: expected_digests(Pipeline(list(nodes.values())), self._root_digest)}
         return self._digests[archive]
 
     def _root_digest(self, name: str) -> str:
         if name == "raw_folder":
-            return file_digest(Path(self._catalog.load(name)) / self._parameters.dataset.archive)
+            return dataset_digest(self._parameters.dataset, Path(self._catalog.load(name)))
         if name.startswith("params:"):
             return describe_parameter(self._catalog.load(name))
         return name

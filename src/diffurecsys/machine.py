@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+
+CLEAR_PEAK, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux has them
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
@@ -28,6 +31,28 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Begin to watch how much memory is used at most, where `peak_memory` can tell."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif CLEAR_PEAK.exists():
+        with suppress(OSError):  # not everywhere allowed: the peak is then of the whole process
+            CLEAR_PEAK.write_text("5", encoding="ascii")
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most bytes in use since `forget_peak_memory`; None where the system does not tell.
+
+    On CUDA those of tensors on the device, elsewhere all of the process, PyTorch itself and the data included.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if not STATUS.exists():
+        return None
+    found = (line for line in STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:"))
+    return next((1024 * int(line.split()[1]) for line in found), None)
 
 
 def git_revision(folder: Path) -> str:

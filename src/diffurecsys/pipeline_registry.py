@@ -10,9 +10,10 @@ from kedro.framework.project import settings
 from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
-from diffurecsys.parameters import validate_parameters
+from diffurecsys.parameters import Parameters, validate_parameters
 from diffurecsys.pipelines import (
     cells,
+    describe,
     export,
     final_fit,
     groups,
@@ -25,22 +26,27 @@ from diffurecsys.pipelines import (
     reporting,
     significance,
     sweep,
+    tuning,
 )
 from diffurecsys.pipelines import study as collecting
 from diffurecsys.study import Study
 
-_study: Study | None = None
+_parameters: Parameters | None = None
 
 
-def set_study(study: Study) -> None:
-    """Make `study` the grid of the next `register_pipelines`."""
-    global _study  # Kedro calls register_pipelines without arguments
-    _study = study
+def set_parameters(parameters: Parameters) -> None:
+    """Have the next `register_pipelines` build the pipelines of these parameters."""
+    global _parameters  # Kedro calls register_pipelines without arguments
+    _parameters = parameters
 
 
 def current_study() -> Study:
     """Return the study set for this run; before any run, the one in the configuration."""
-    return _study or _configured_study()
+    return _current().study
+
+
+def _current() -> Parameters:
+    return _parameters or _configured()
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -48,10 +54,11 @@ def register_pipelines() -> dict[str, Pipeline]:
     with warnings.catch_warnings():
         # a stage's box reads cells of other boxes, whose names hold dots: that is what namespaces are for
         warnings.filterwarnings("ignore", "One or more dataset names contain")
-        return _build(current_study())
+        return _build(_current())
 
 
-def _build(study: Study) -> dict[str, Pipeline]:
+def _build(parameters: Parameters) -> dict[str, Pipeline]:
+    study = parameters.study
     parts = {
         "ingestion": ingestion.create_pipeline(),
         "preprocessing": preprocessing.create_pipeline(),
@@ -65,19 +72,25 @@ def _build(study: Study) -> dict[str, Pipeline]:
         "reporting": reporting.create_pipeline(study),
     }
     everything = Pipeline(list(parts.values()))
-    uses = {
+    plan, data = tuning.create_plan(), parts["ingestion"] + parts["preprocessing"]
+    return {
+        "__default__": everything,
+        "train_eval": everything,
+        **parts,
+        "plan": plan,
+        "tune": data + plan + tuning.create_pipeline(study, parameters.tuning),
+        "describe": data + describe.create_pipeline(),
         "export": export.create_pipeline(),
         "final_fit": final_fit.create_pipeline(),
         "onnx": onnx.create_pipeline(),
         "recommend": recommend.create_pipeline(),
     }
-    return {"__default__": everything, "train_eval": everything, **parts, **uses}
 
 
-def _configured_study() -> Study:
-    """Read the study as `kedro run` would (commands like `kedro registry list` load no context)."""
+def _configured() -> Parameters:
+    """Read the parameters as `kedro run` would (commands like `kedro registry list` load no context)."""
     project = find_kedro_project(Path.cwd()) or Path.cwd()
     loader = settings.CONFIG_LOADER_CLASS(
         conf_source=str(project / settings.CONF_SOURCE), env=os.getenv("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
     )
-    return validate_parameters(loader["parameters"]).study
+    return validate_parameters(loader["parameters"])

@@ -16,6 +16,8 @@ from typing import Any
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from diffurecsys.data.sources.files import SourceError, files_of
+from diffurecsys.data.specs import DatasetSpec
 from diffurecsys.files import atomic_path
 from diffurecsys.study import Cell
 
@@ -27,6 +29,8 @@ INCONSEQUENTIAL = (
     "cells_folder",
     "imported_cells",
     "reporting_folder",
+    "tuning_store",
+    "trials_folder",
 )  # change no result
 
 
@@ -78,6 +82,17 @@ def describe_parameter(value: Any) -> str:  # noqa: ANN401 - any parameter
     return repr(value)
 
 
+def dataset_digest(dataset: DatasetSpec, raw_folder: Path) -> str:
+    """Digest the dataset's archive, or all files of its source under their names; `absent` where there is none."""
+    if dataset.source is None:
+        return file_digest(raw_folder / str(dataset.archive))
+    try:
+        files = files_of(dataset.source, raw_folder)
+    except SourceError:
+        return "absent"
+    return _digest([(file.name, file_digest(file)) for file in files])
+
+
 def file_digest(path: Path) -> str:
     """Digest a file; `absent` where there is none."""
     if not path.is_file():
@@ -86,7 +101,7 @@ def file_digest(path: Path) -> str:
     return _file_digest(path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=1024)
 def _file_digest(path: Path, size: int, modified: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

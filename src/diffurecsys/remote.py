@@ -14,7 +14,6 @@ import dataclasses
 import json
 import logging
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from diffurecsys.data.split import StudyData, load_split
 from diffurecsys.errors import UserError
 from diffurecsys.machine import git_revision
 from diffurecsys.models.weights import config_from
+from diffurecsys.processes import Job, run_jobs
 from diffurecsys.study import Cell, RankerSpec, Variation
 from diffurecsys.training.cell_files import cell_folder, differences, read_record, save_cell_files
 from diffurecsys.training.config import TrainingConfig
@@ -114,47 +114,14 @@ def run_cells(
         How many failed; no cell begins once the minutes are over, and those running then are stopped, to be continued.
     """
     listed = json.loads(cells.read_text(encoding="utf-8"))
-    waiting = unfinished([read_cell(values) for values in listed], load_split(split), out)
-    running: dict[int, subprocess.Popen[bytes]] = {}
-    deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
-    failed, total = 0, len(waiting)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    known = [read_cell(values) for values in listed]
     options = ["--device", device, *(["--weights"] if weights else [])]
-    while (waiting or running) and time.monotonic() < deadline:
-        while waiting and len(running) < processes:
-            number = waiting.pop(0)
-            folder = cell_folder(out, read_cell(listed[number]))
-            folder.mkdir(parents=True, exist_ok=True)
-            command = [sys.executable, "-m", "diffurecsys.remote", str(split), str(cells), str(out), *options]
-            with (folder / "log.txt").open("wb") as log:
-                running[number] = subprocess.Popen(
-                    [*command, "--cell", str(number)], stdout=log, stderr=subprocess.STDOUT, env=environment
-                )
-        time.sleep(0.2)
-        for number, process in list(running.items()):
-            if process.poll() is not None:
-                del running[number]
-                folder = cell_folder(out, read_cell(listed[number]))
-                if process.returncode:
-                    failed += 1
-                    logger.error("%s failed: %s", folder, _last_line(folder / "log.txt"))
-                else:
-                    (folder / "log.txt").unlink()
-                    left = len(waiting) + len(running)
-                    logger.info("%s is finished; %d of %d left", folder, left, total)
-    for process in running.values():
-        process.kill()
-    for process in running.values():
-        process.wait()
-    if waiting or running:
-        logger.warning("%d cells are unfinished: repeat the command", len(waiting) + len(running))
-    return failed
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no output"
+    jobs = []
+    for number in unfinished(known, load_split(split), out):
+        folder = cell_folder(out, known[number])
+        command = ("-m", "diffurecsys.remote", str(split), str(cells), str(out), *options, "--cell", str(number))
+        jobs.append(Job(str(folder), command, folder / "log.txt"))
+    return run_jobs(jobs, processes=processes, minutes=minutes)
 
 
 def main() -> None:

@@ -12,13 +12,9 @@ PARAMETERS = """
 threads: 1
 preprocessing: {user_k: 3, item_k: 1, max_length: 10}
 study:
-  rankers: [popularity, transitions, sasrec, diffurec]
+  rankers: [popularity, diffurec]
   n_seeds: 1
   sweeps: {delta: {n_seeds: 0}}
-models:
-  sasrec:
-    network: {width: 8, blocks: 1, max_length: 10}
-    training: {epochs: 1}
 significance: {n_resamples: 100}
 probes: {users: 50, ensemble_sizes: [1, 2], reverse_steps: [1, 2]}
 maps: {samples: 4}

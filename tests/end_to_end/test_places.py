@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ASCII = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
-PLACE = "100%20 #1 what? it's [new]"
+PLACE = "100%20 #1 what? it's new"
 
 
 def test_a_study_runs_to_its_report_wherever_it_lies_and_whatever_the_locale(make_tiny, tmp_path):

@@ -38,7 +38,8 @@ def exported(tiny_study, make_project, stages):
     shutil.copytree(tiny_study.root, project.root, dirs_exist_ok=True)
     for layer in ("06_models", "07_model_output", "08_reporting"):
         shutil.rmtree(project.root / "data" / layer)
-    project.run("export", env="tiny")
+    project.run("export", env="tiny", params={"models": {"sasrec": {"training": {"epochs": 9}}}})
+    project.run("export", env="tiny", only_missing_outputs=True)  # the list is there, of other parameters
     return project
 
 
@@ -66,6 +67,7 @@ def fitted(exported, bare, tmp_path_factory):
 def test_all_cells_are_listed(exported):
     listed = json.loads((exported.root / "data/05_model_input/tiny/cells.json").read_text())
     assert [(cell["name"], cell["seed"]) for cell in listed] == [(name, 0) for name in RANKERS]
+    assert all(cell["training"]["epochs"] != 9 for cell in listed)
 
 
 def test_what_was_killed_is_continued_and_what_is_finished_left_alone(fitted):

@@ -37,8 +37,8 @@ def shared_project(make_project):
 
 def test_the_experiments_are_those_of_the_study():
     assert [
-        *("beauty", "beauty-compare", "beauty-small", "ml-100k", "ml-1m", "ml-1m-compare"),
-        *("sample", "toys", "toys-compare"),
+        *("beauty", "beauty-compare", "beauty-small", "beauty-table5", "ml-100k", "ml-1m", "ml-1m-compare"),
+        *("ml-1m-table5", "sample", "toys", "toys-compare", "toys-table5"),
     ] == EXPERIMENTS
 
 
@@ -133,6 +133,17 @@ def test_without_an_experiment_the_sample_runs(shared_project):
         ({"evaluation": {"device": "abc"}}, r"evaluation\.device must be auto, cpu or cuda, got 'abc'"),
         ({"preprocessing": {"max_length": 0}}, r"preprocessing\.max_length must be at least 1, got 0"),
         ({"preprocessing": {"on_mismatch": "ignore"}}, r"preprocessing\.on_mismatch: .*'error' or 'warn'"),
+        ({"split": "temporel"}, r"split\.protocol: .*'leave_one_out' or 'temporal'"),
+        ({"split": {"test_from": 0.9}}, r"split\.test_from has a meaning under protocol: temporal alone"),
+        ({"split": {"protocol": "temporal", "test_from": 1.5}}, r"split\.test_from must be a share between 0 and 1"),
+        (
+            {"split": {"protocol": "temporal", "test_from": "soon"}},
+            r"split\.test_from must be a share like 0\.8 or a date",
+        ),
+        (
+            {"split": "temporal", "preprocessing": {"duplicates": "last"}},
+            r"preprocessing\.duplicates: last keeps an event or not by what happened later",
+        ),
         ({"maps": {"rankers": ["sasrek"]}}, r"maps\.rankers: no ranker 'sasrek'; did you mean sasrec\?"),
         ({"threads": 0}, r"threads: must be at least 1, got 0"),
     ],

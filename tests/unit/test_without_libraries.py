@@ -36,6 +36,7 @@ ABSENT = (
     "scipy",
     "sklearn",
     "statsmodels",
+    "optuna",
     "yaml",
 )
 CORE = (
@@ -53,6 +54,7 @@ CORE = (
     "diffurecsys.study",
     "diffurecsys.training",
     "diffurecsys.training.fit",
+    "diffurecsys.tuning.trial",
 )
 WITHOUT = f"import sys; sys.modules.update(dict.fromkeys({ABSENT}))"  # None there makes an import fail
 

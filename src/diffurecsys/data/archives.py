@@ -21,6 +21,8 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)  # while it
 _UNREADABLE = (*_BROKEN, NotImplementedError, ValueError, struct.error, OSError)  # all that damage makes zipfile raise
 _ENCRYPTED_FLAG = 0x1
 _LISTED = 20
+_MOST_UNPACKED = 64 << 20  # bytes that any member may have; beyond,
+_MOST_TIMES = 100  # a member may be so many times larger than it is packed: tables of interactions are below 20
 _CHUNK = 1 << 20
 
 
@@ -72,6 +74,8 @@ def zip_damage(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
+                if reason := _inflation(member):
+                    return f"{member.orig_filename} {reason}"
                 if not member.flag_bits & _ENCRYPTED_FLAG:
                     _read_through(archive, member)
     except _UNREADABLE as error:
@@ -125,6 +129,11 @@ def _interactions_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInf
             f"{path}: holds {len(tables)} {SUFFIX} files ({_listing(tables)}) and it is not clear which is meant; "
             f"leave one, or name one of them {path.stem}{SUFFIX}"
         )
+    if reason := _inflation(chosen[0]):
+        raise ArchiveError(
+            f"{path}: {chosen[0].filename} {reason}, as no table of interactions does; if you trust it, unpack it and "
+            f"place the {SUFFIX} file instead"
+        )
     if chosen[0].flag_bits & _ENCRYPTED_FLAG:
         raise ArchiveError(f"{path}: {chosen[0].filename} is encrypted; unpack it and place the {SUFFIX} file instead")
     return chosen[0]
@@ -144,6 +153,14 @@ def _hostility(member: zipfile.ZipInfo) -> str:
     if stat.S_ISLNK(member.external_attr >> 16):
         return "is a symbolic link"
     return ""
+
+
+def _inflation(member: zipfile.ZipInfo) -> str:
+    """Say how far beyond its packed size a member grows by what it declares (more is never read); nothing if usual."""
+    if member.file_size <= max(_MOST_UNPACKED, _MOST_TIMES * member.compress_size):
+        return ""
+    times = member.file_size / max(1, member.compress_size)
+    return f"grows from {member.compress_size:,} to {member.file_size:,} bytes ({times:,.0f} times, over {_MOST_TIMES})"
 
 
 def _is_table(member: zipfile.ZipInfo) -> bool:

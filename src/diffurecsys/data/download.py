@@ -79,6 +79,8 @@ def fetch_archive(
     """
     if retries < 0:
         raise ValueError(f"download.retries must be at least 0, got {retries}")
+    if spec.archive is None:
+        raise ValueError(f"dataset {spec.name} has files of its own, and no archive to fetch")
     archive = raw_folder / spec.archive
     if archive.is_file():
         return _accept(spec, archive, archive, "local")

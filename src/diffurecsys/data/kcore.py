@@ -64,6 +64,15 @@ def filter_k_core(
     return interactions.semi_join(current, ROW).order_by(ROW)
 
 
+def drop_duplicates(interactions: ibis.Table, keep: Literal["first", "last"]) -> ibis.Table:
+    """Keep one of each user's interactions with each item, the first or the last by timestamp, then by row."""
+    users, items = (
+        interactions.group_by(name).agg(**{new: _[ROW].min()}) for name, new in ((USER_ID, USER), (ITEM_ID, ITEM))
+    )
+    encoded = interactions.join(users, USER_ID).join(items, ITEM_ID).select(USER, ITEM, TIMESTAMP, ROW)
+    return interactions.semi_join(_one_a_pair(encoded, keep), ROW)
+
+
 def _encode(interactions: ibis.Table, user_k: int, item_k: int) -> ibis.Table:
     """First round: keep users and items with enough interactions, known from here on by their first row."""
     users = interactions.group_by(USER_ID).having(_.count() >= user_k).agg(**{USER: _[ROW].min()}).cache()

@@ -127,12 +127,13 @@ def _read_header(stream: BinaryIO, label: str, needed: tuple[str, ...]) -> tuple
 
 
 class _Body(io.RawIOBase):
-    """The whole file again after its header was read, without an empty line at its very end."""
+    """The whole file again after its header was read, without empty lines at its very end."""
 
     def __init__(self, header: bytes, stream: BinaryIO) -> None:
         self._stream = stream
-        self._ready = b""
-        self._held = header  # may need to be cut
+        content = len(header.rstrip(b"\r\n"))
+        self._ready = memoryview(header[:content])
+        self._held = bytearray(header[content:])  # line ends of which it is not known yet whether they are the last
         self._at_end = False
 
     def readable(self) -> bool:
@@ -157,14 +158,17 @@ class _Body(io.RawIOBase):
         block = self._stream.read(size)
         if b"\0" in block:
             raise ValueError("null byte")  # after which Arrow's parser overlooks tabs and line ends
-        data = self._held + block
-        content = data.rstrip(b"\r\n")
-        self._held = data[len(content) :]  # whether these line ends are the file's last is not known yet
-        self._ready = content
         if not block:
             self._at_end = True
-            ends = self._held.splitlines(keepends=True)
-            self._ready += ends[0] if len(ends) == 2 else self._held
+            end = bytes(self._held[:2])  # of many line ends the first is the last row's own
+            self._ready = memoryview(end if end == b"\r\n" else end[:1])
+            return
+        content = len(block.rstrip(b"\r\n"))
+        if content:
+            self._ready = memoryview(bytes(self._held) + block[:content])
+            self._held = bytearray(block[content:])
+        else:
+            self._held += block  # never read again before it ends: time stays linear in the length
 
 
 def _read_body(body: _Body, layout: _Layout, min_rating: float | None) -> tuple[pa.Table, int]:
@@ -255,13 +259,13 @@ def _find_fault(stream: BinaryIO, layout: _Layout) -> str | None:
     for number, line in enumerate(_lines(stream), start=1):
         if number == 1:
             continue
-        if blank:
-            return f", line {blank}: the line is empty; remove it"
         if not line:
-            blank = number
+            blank = blank or number
+        elif blank:
+            return f", line {blank}: the line is empty; remove it"
         elif fault := _line_fault(line, layout):
             return f", line {number}: {fault}"
-    if number == 1 or (number == 2 and blank):
+    if number == 1 or blank == 2:
         return " has a header and no interactions"
     return None
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import torch
 from ibis import _
 
-from diffurecsys.columns import ITEM, ITEM_ID, ITEMS, ROW, TIMESTAMP, TIMESTAMPS, USER, USER_ID
+from diffurecsys.columns import ITEM, ITEM_ID, ITEMS, PART, PARTS, ROW, TIMESTAMP, TIMESTAMPS, USER, USER_ID
 from diffurecsys.data.specs import Counts
 from diffurecsys.data.store import SequenceStore
 from diffurecsys.errors import DataError
@@ -33,7 +33,8 @@ class Sequences:
     """All users' interactions in order, under contiguous ids.
 
     Attributes:
-        table: `user` int32, `items` list<int32>, `timestamps` list<int64>; one row a user, ordered by user.
+        table: `user` int32, `items` list<int32>, `timestamps` list<int64>, and `parts` list<int8> where interactions
+            have a `part`; one row a user, ordered by user.
         user_vocabulary: `user` int32 (0 … users-1), `user_id` string, ordered by user.
         item_vocabulary: `item` int32 (0 … items-1), `item_id` string, ordered by item.
     """
@@ -75,7 +76,7 @@ def check_counts(
     logger.warning("%s (preprocessing.on_mismatch is warn: going on)", message)
 
 
-def build_sequences(interactions: ibis.Table) -> Sequences:
+def build_sequences(interactions: ibis.Table, *, min_length: int = MIN_LENGTH) -> Sequences:
     """Order each user's interactions by timestamp, among equal ones by row, and number users and items.
 
     Users and items get their numbers in the order of their identifiers (bytes of their UTF-8 text), so that neither
@@ -83,19 +84,21 @@ def build_sequences(interactions: ibis.Table) -> Sequences:
 
     Args:
         interactions: table as in `diffurecsys.columns`; `row` is unique.
+        min_length: interactions that each user needs; leave-one-out divides them into three parts.
 
     Raises:
-        ValueError: a user has fewer than 3 interactions, or there is a single item.
+        ValueError: a user has fewer than `min_length` interactions, or there is a single item.
     """
     users, items = _vocabulary(interactions, USER_ID, USER), _vocabulary(interactions, ITEM_ID, ITEM)
-    _check_lengths(users)
+    _check_lengths(users, min_length)
     if (n_items := int(items.count().execute())) < MIN_ITEMS:
         raise DataError(
             f"the interactions hold {n_items} item, and nothing can be recommended from a single one. "
             "Check the item_id column, or lower preprocessing.item_k."
         )
     encoded = interactions.join(users, USER_ID).join(items, ITEM_ID)
-    ordered = encoded.order_by(USER, TIMESTAMP, ROW).select(USER, ITEM, TIMESTAMP)
+    parts = [PART] if PART in interactions.columns else []
+    ordered = encoded.order_by(USER, TIMESTAMP, ROW).select(USER, ITEM, TIMESTAMP, *parts)
     return Sequences(
         table=ibis.memtable(_one_row_a_user(ordered.to_pyarrow())),
         user_vocabulary=users.select(USER, USER_ID).order_by(USER),
@@ -108,8 +111,9 @@ def _one_row_a_user(ordered: pa.Table) -> pa.Table:
     lengths = np.bincount(ordered[USER].to_numpy())
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     columns = {USER: pa.array(np.arange(len(lengths)), pa.int32())}
-    for name, values in ((ITEMS, ordered[ITEM]), (TIMESTAMPS, ordered[TIMESTAMP])):
-        columns[name] = pa.ListArray.from_arrays(offsets, pa.concat_arrays(values.chunks))
+    for name, single in ((ITEMS, ITEM), (TIMESTAMPS, TIMESTAMP), (PARTS, PART)):
+        if single in ordered.column_names:
+            columns[name] = pa.ListArray.from_arrays(offsets, pa.concat_arrays(ordered[single].chunks))
     return pa.table(columns)
 
 
@@ -120,15 +124,15 @@ def _vocabulary(interactions: ibis.Table, text: str, number: str) -> ibis.Table:
     return numbered.select(number, text, "n").cache()
 
 
-def _check_lengths(users: ibis.Table) -> None:
-    short = users.filter(_.n < MIN_LENGTH)
+def _check_lengths(users: ibis.Table, min_length: int) -> None:
+    short = users.filter(_.n < min_length)
     n_short = int(short.count().execute())
     if n_short:
         (first,) = short.order_by(USER).limit(1).to_pyarrow().to_pylist()
         raise DataError(
-            f"{n_short} users have fewer than {MIN_LENGTH} interactions (first: {first[USER_ID]!r} with {first['n']}); "
+            f"{n_short} users have fewer than {min_length} interactions (first: {first[USER_ID]!r} with {first['n']}); "
             "each needs a history, a validation and a test item. "
-            f"Set preprocessing.user_k to at least {MIN_LENGTH}."
+            f"Set preprocessing.user_k to at least {min_length}."
         )
 
 

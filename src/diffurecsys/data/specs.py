@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from diffurecsys.data.sources.spec import MICROSECONDS, SourceSpec
+
 HOST = "https://recbole.s3-accelerate.amazonaws.com/ProcessedDatasets/"
 """The public host of RecSysDatasets' archives; `DatasetSpec.path` is relative to it."""
 
@@ -59,6 +61,7 @@ class DatasetSpec:
     Attributes:
         name: the dataset's name.
         archive: file name in the raw folder: a zip with one `.inter` file, or the `.inter` file itself.
+        source: files of any other kind, in place of an archive.
         path: where the archive lies, relative to `HOST`; None: it is generated, or placed in the raw folder by hand.
         raw_counts: what the file may hold, one entry for each known release; empty: not checked.
         core_counts: what may be left after filtering with thresholds `core_k`; empty: not checked.
@@ -70,13 +73,19 @@ class DatasetSpec:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     name: str
-    archive: str
+    archive: str | None = None
     path: str | None = None
     raw_counts: tuple[Counts, ...] = ()
     core_counts: tuple[Counts, ...] = ()
     core_k: int = 5
     sha256: str | None = None
     min_rating: float | None = None
+    source: SourceSpec | None = None
+
+    @property
+    def ticks(self) -> int:
+        """Timestamps in a second: microseconds from files of one's own, whatever an archive holds taken for seconds."""
+        return 1 if self.source is None else MICROSECONDS
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -86,10 +95,19 @@ class DatasetSpec:
         """
         if not self.name.strip():
             raise ValueError(f"name must not be empty, got {self.name!r}")
-        if _NO_FILE_NAME.search(self.archive) or not self.archive.endswith(ARCHIVE_SUFFIXES):
+        if (self.archive is None) == (self.source is None):
+            raise ValueError("source needs to be there, or archive, and not both")
+        for name in ("path", "sha256", "min_rating") if self.source is not None else ():
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} belongs to an archive, not to a source; a source has source.keep and source.path"
+                )
+        if self.archive is not None and (
+            _NO_FILE_NAME.search(self.archive) or not self.archive.endswith(ARCHIVE_SUFFIXES)
+        ):
             raise ValueError(
                 f"archive must be a plain file name ending in {' or '.join(ARCHIVE_SUFFIXES)}, "
-                f"got {self.archive!r}; folders belong into path"
+                f"got {self.archive!r}; folders belong into path, and other files into source"
             )
         if self.path is not None and not _is_relative_address(self.path):
             raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffurecsys.columns import TEST_TARGET, VALIDATION_TARGET
+from diffurecsys.columns import TRAINING as TRAINING_PART
 from diffurecsys.data.store import Examples, SequenceStore
 from diffurecsys.errors import DataError
 from diffurecsys.files import atomic_path
 
-LEAVE_ONE_OUT = "leave_one_out"
+Protocol = Literal["leave_one_out", "temporal"]
+LEAVE_ONE_OUT: Protocol = "leave_one_out"
+TEMPORAL: Protocol = "temporal"
+PROTOCOLS = (LEAVE_ONE_OUT, TEMPORAL)
 
 Learnt = Literal["training", "training_and_validation", "everything"]
 TRAINING: Literal["training"] = "training"
@@ -77,7 +81,7 @@ class Split:
         train: the events that may be learnt from.
         validation: histories and targets for choosing.
         test: histories and targets for reporting.
-        protocol: how the events were divided, a name of `SPLITS`.
+        protocol: how the events were divided, one of `PROTOCOLS`.
         max_length: histories keep their last events, so many at most.
     """
 
@@ -167,7 +171,45 @@ def leave_one_out(store: SequenceStore, *, max_length: int) -> Split:
     return Split(Spans(first, last - 1), examples(last - 1), examples(last), LEAVE_ONE_OUT, max_length)
 
 
-SPLITS: dict[str, Callable[..., Split]] = {LEAVE_ONE_OUT: leave_one_out}
+def temporal(store: SequenceStore, parts: Tensor, *, max_length: int) -> Split:
+    """Split at points in time that hold for all users.
+
+    Args:
+        store: the sequences.
+        parts: int8 `[events]`: which part each event of the store belongs to, see `diffurecsys.data.temporal`.
+        max_length: histories keep their last `max_length` items.
+
+    Returns:
+        Validation and test in user order, at most one example a user; users that training never saw have empty spans.
+
+    Raises:
+        DataError: nobody is asked about on validation or test.
+        ValueError: `max_length` is below one, or a user's training events are not the first ones.
+    """
+    if max_length < 1:
+        raise ValueError(f"max_length must be at least 1, got {max_length}")
+    first, user = store.offsets[:-1], torch.repeat_interleave(store.lengths)
+    trained = parts == TRAINING_PART
+    end = first + torch.bincount(user[trained], minlength=store.n_users)
+    if int(trained.sum()) and not bool((torch.nonzero(trained).flatten() < end[user[trained]]).all()):
+        raise ValueError("training events must come before all others of their user")
+
+    def examples(part: int, name: str) -> Examples:
+        target = torch.nonzero(parts == part).flatten()
+        if not len(target):
+            raise DataError(
+                f"no user can be asked about on {name}: none has an item that training knows after that point, and one "
+                "before it. Choose other split.validation_from and split.test_from, or lower preprocessing.item_k"
+            )
+        return Examples(torch.maximum(first[user[target]], target - max_length), target)
+
+    return Split(
+        Spans(first, end),
+        examples(VALIDATION_TARGET, "validation"),
+        examples(TEST_TARGET, "test"),
+        TEMPORAL,
+        max_length,
+    )
 
 
 def save_split(data: StudyData, path: Path) -> None:

@@ -19,6 +19,7 @@ from diffurecsys.evaluation.significance.scores import ModelScores
 POPULARITY = "popularity"  # values of the column `family`
 HISTORY_LENGTH = "history length"
 TRAINING = "training"
+USER = "user"
 
 SMALLEST = 2  # users a group needs for an interval or a test
 
@@ -31,7 +32,7 @@ class Group:
 
     Attributes:
         name: short, fixed: `head`.
-        family: what divides the users: `popularity`, `history length` or `training`.
+        family: what divides the users: `popularity`, `history length`, `training` or `user`.
         description: what makes a user a member.
         members: bool `[users]`.
     """
@@ -60,6 +61,7 @@ def make_groups(
     popularity: IntArray,
     training_popularity: IntArray,
     *,
+    trained: NDArray[np.bool_] | None = None,
     head_share: float = 0.2,
     quantiles: Sequence[float] = (0.2, 0.4, 0.6, 0.8),
 ) -> tuple[Group, ...]:
@@ -70,6 +72,7 @@ def make_groups(
         lengths: int64 `[users]`, items of their whole histories, however many a ranker saw of them.
         popularity: int64 `[n_items]`, decides what is head and what is long tail.
         training_popularity: int64 `[n_items]`, interactions in the training part.
+        trained: bool `[users]`, who has events in the training part; None: all.
         head_share: share of the catalogue that is the head.
         quantiles: of the users' history lengths, upper borders of all groups of length but the last. Many users share
             a length, so the groups differ in size.
@@ -87,6 +90,11 @@ def make_groups(
         Group("seen", TRAINING, "target occurs in the training part", seen),
         Group("unseen", TRAINING, "target never occurs in the training part", ~seen),
     ]
+    if trained is not None and not trained.all():
+        groups += [
+            Group("known user", USER, "user with events in the training part", trained),
+            Group("new user", USER, "user whom training never saw", ~trained),
+        ]
     return tuple(group for group in groups if group.members.any())
 
 

@@ -17,6 +17,7 @@ from diffurecsys.parameters.sections import (
     SweepParameters,
     TrackingParameters,
 )
+from diffurecsys.parameters.splitting import SplitParameters
 from diffurecsys.parameters.validation import check_dataset_name, validate_parameters
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ProbeParameters",
     "RankerParameters",
     "SignificanceParameters",
+    "SplitParameters",
     "StudyParameters",
     "SweepParameters",
     "TrackingParameters",

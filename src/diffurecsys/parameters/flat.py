@@ -32,5 +32,5 @@ def leaves(parameters: Parameters) -> Iterator[tuple[str, str]]:
             yield "study.n_seeds", str(study.n_seeds)
             yield "study.references", ", ".join(study.references)
             yield "study.final_fit_on", study.final_fit_on
-        else:
+        elif name != "tuning":  # of no weight but to the trials, which have runs of their own
             yield from flatten(section, name).items()

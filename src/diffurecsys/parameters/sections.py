@@ -11,8 +11,10 @@ from diffurecsys.data.specs import DatasetSpec, check_mirror
 from diffurecsys.data.split import TRAINING
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
 from diffurecsys.models.imported import ImportedConfig
+from diffurecsys.parameters.splitting import SplitParameters
 from diffurecsys.serving.settings import FinalFitParameters, RecommendParameters
 from diffurecsys.study import ROLES, FinalFitOn, Role, Study
+from diffurecsys.tuning.space import TuningParameters
 
 
 class Section:
@@ -286,6 +288,7 @@ class Parameters:
     download: DownloadParameters
     study: Study
     preprocessing: PreprocessingParameters
+    split: SplitParameters
     evaluation: EvaluationParameters
     significance: SignificanceParameters
     groups: GroupParameters
@@ -293,6 +296,7 @@ class Parameters:
     maps: MapParameters
     recommend: RecommendParameters
     final_fit: FinalFitParameters
+    tuning: TuningParameters
     tracking: TrackingParameters = field(default_factory=TrackingParameters)
     threads: int | None = None
 
@@ -307,11 +311,13 @@ SECTIONS: dict[str, type[Any]] = {
     "download": DownloadParameters,
     "study": StudyParameters,
     "preprocessing": PreprocessingParameters,
+    "split": SplitParameters,
     "evaluation": EvaluationParameters,
     "significance": SignificanceParameters,
     "groups": GroupParameters,
     "probes": ProbeParameters,
     "maps": MapParameters,
+    "tuning": TuningParameters,
     "tracking": TrackingParameters,
     "recommend": RecommendParameters,
     "final_fit": FinalFitParameters,

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from diffurecsys.data.split import TEMPORAL
 from diffurecsys.parameters.errors import ParameterError, plain, typed, unknown, unknown_rankers
 from diffurecsys.parameters.grid import read_study
 from diffurecsys.parameters.imports import read_imports
 from diffurecsys.parameters.names import DATASET_NAME, unfit_names
-from diffurecsys.parameters.sections import OTHERS, SECTIONS, Parameters
+from diffurecsys.parameters.sections import OTHERS, SECTIONS, Parameters, PreprocessingParameters
+from diffurecsys.parameters.splitting import SplitParameters
 from diffurecsys.study import Study
+from diffurecsys.tuning.space import space_problems
 
 
 def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
@@ -26,6 +29,8 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     for name in raw:
         if name not in known:
             problems.append(unknown(str(name), "", known))
+    if isinstance(raw.get("split"), str):
+        raw = {**raw, "split": {"protocol": raw["split"]}}
     parts = {name: typed(kind, raw.get(name), name, problems) for name, kind in SECTIONS.items()}
     experiment = plain(raw, "experiment", str, problems)
     threads = plain(raw, "threads", int, problems, optional=True)
@@ -38,8 +43,13 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
             if section is not None:
                 problems += unknown_rankers(section.rankers or (), f"{name}.rankers", study.names)
                 study = dataclasses.replace(study, **{field_name: section.rankers})
+        if (tuning := parts["tuning"]) is not None:
+            problems += unknown_rankers(tuning.rankers or (), "tuning.rankers", study.names)
+            problems += space_problems(tuning, study)
     if study is not None and (preprocessing := parts["preprocessing"]) is not None:
         problems += _too_long_histories(study, preprocessing.max_length)
+    if parts["split"] and parts["preprocessing"]:
+        problems += _looks_ahead(parts["split"], parts["preprocessing"])
     problems += unfit_names(experiment, raw.get("models"))
     problems += unfit_names(None, raw.get("import_ranks"), "import_ranks")
     if problems:
@@ -53,6 +63,15 @@ def _too_long_histories(study: Study, max_length: int) -> list[str]:
         f"models.{spec.name}.network.max_length must be at least preprocessing.max_length ({max_length}), got {most}"
         for spec in study.specs_by_name.values()
         if (most := spec.network.capabilities.longest_history) is not None and most < max_length
+    ]
+
+
+def _looks_ahead(split: SplitParameters, preprocessing: PreprocessingParameters) -> list[str]:
+    if split.protocol != TEMPORAL or preprocessing.duplicates != "last":
+        return []
+    return [
+        "preprocessing.duplicates: last keeps an event or not by what happened later, which a temporal split must not "
+        "know; choose keep or first"
     ]
 
 

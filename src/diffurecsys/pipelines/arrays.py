@@ -9,6 +9,8 @@ from typing import Any
 import ibis
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from diffurecsys.columns import MODEL, SEED, SPLIT
 from diffurecsys.data.sequences import to_store
@@ -21,6 +23,11 @@ from diffurecsys.training import EpochRecord
 def read_store(sequences: ibis.Table, item_vocabulary: ibis.Table) -> SequenceStore:
     """Load all sequences; the vocabulary tells the size of the catalogue."""
     return to_store(sequences.to_pyarrow(), int(item_vocabulary.count().execute()))
+
+
+def read_lists(sequences: ibis.Table, column: str) -> NDArray[Any]:
+    """Load a column of lists of all sequences, `[events]`, in the order of the store."""
+    return np.array(pc.list_flatten(sequences.select(column).to_pyarrow()[column]).to_numpy())
 
 
 def history_table(history: Sequence[EpochRecord]) -> pd.DataFrame:

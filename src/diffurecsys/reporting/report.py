@@ -10,11 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from diffurecsys.columns import TEST
-from diffurecsys.data.split import LEAVE_ONE_OUT, TRAINING, WITH_VALIDATION
+from diffurecsys.data.split import TRAINING, WITH_VALIDATION
 from diffurecsys.evaluation.leaderboard import BASELINE, CONTROL, DECLARED_METRIC, Leaderboard, find_warnings
 from diffurecsys.reporting.answer import answer
 from diffurecsys.reporting.leaderboard_tables import ranking_text
 from diffurecsys.reporting.paper import PaperResults
+from diffurecsys.reporting.protocol import protocol_rows, reading_row
 from diffurecsys.reporting.sections import PARTS
 from diffurecsys.reporting.sections.base import Part, Results
 from diffurecsys.reporting.svg import embed_svg
@@ -24,10 +25,6 @@ Counts = Mapping[str, Mapping[str, int]]
 
 FIRST_FIGURE = "leaderboard_figure"  # beside the answer
 DEVIATIONS = "docs/deviations.md of the repository lists every deviation from the paper, and why."
-
-PROTOCOLS = {
-    LEAVE_ONE_OUT: "leave-one-out: each user's last item is the test target, the one before the validation target"
-}
 
 LEARNT = {
     TRAINING: "the training part alone, as in the paper",
@@ -132,7 +129,8 @@ def write_report(
         found: tables, maps and properties of the study that sections can ask for, see `found_in`.
         experiment: its name.
         dataset: name of its dataset.
-        counts: `raw` (as downloaded) and `core` (after filtering), each with `users`, `items`, `interactions`.
+        counts: `raw` (as downloaded) and `core` (after filtering), each with `users`, `items`, `interactions`;
+            and more, see `reporting.protocol`.
         protocol: how events were split.
         run: `command`, `date` and `revision` of the run.
         warnings: further ones.
@@ -204,7 +202,8 @@ def _setup(
         ("Dataset", dataset),
         ("After filtering", _count(counts["core"])),
         ("Before filtering", _count(counts["raw"])),
-        ("Split", PROTOCOLS.get(protocol, protocol)),
+        *reading_row(counts),
+        *protocol_rows(protocol, counts),
         ("Learnt from before test", LEARNT[results.study.final_fit_on]),
         (
             "Ranking",

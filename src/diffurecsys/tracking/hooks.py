@@ -36,6 +36,7 @@ from diffurecsys.tracking.runs import (
     start_cell_run,
 )
 from diffurecsys.tracking.store import SETTING, StoreError, absolute_uri, alone_in, check_store
+from diffurecsys.tracking.trials import TrialLog
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         self._runs: dict[str, str] = {}
         self._items: Catalogue | None = None
         self._open: set[str] = set()
+        self._trials: dict[str, TrialLog] = {}
 
     @hook_impl
     def after_context_created(self, context: StudyContext) -> None:
@@ -91,6 +93,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         """Open the parent run, and close those of killed processes."""
         self._runs, self._open, self._items = {}, set(), None
         self._tracking = self._is_mlflow_enabled = False
+        self._trials = {}
         if not _assert_mlflow_enabled(run_params["pipeline_names"] or ["__default__"], self.mlflow_config):
             return
         with self._may_fail():
@@ -182,6 +185,9 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             if kind == "ranks":
                 log_evaluation(run_id, data, self._parameters.evaluation.cutoffs)
                 self._open.discard(run_id)
+        elif namespace.startswith("tune.") and kind == "trials":
+            ranker = namespace.removeprefix("tune.")
+            self._trials.setdefault(ranker, TrialLog(self.run_id, ranker, self._tags)).log(data)
         elif dataset_name == "counts":
             log_counts(self.run_id, data)
         elif (getattr(self._catalog.get(dataset_name), "metadata", None) or {}).get("mlflow") == ARTIFACT:

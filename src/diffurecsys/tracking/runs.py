@@ -108,7 +108,7 @@ def made_from(record: Mapping[str, Any]) -> dict[str, str]:
 
 def log_fitting(run_id: str, tracked: TrackedCell) -> None:
     """Log a fitted cell's curves by epoch, its summary and its model."""
-    client, now, record = MlflowClient(), _now(), tracked.record
+    client, now, record = MlflowClient(), milliseconds(), tracked.record
     metrics = [
         Metric(metric_key("curve", str(name)), float(value), now, int(row[columns.EPOCH]))
         for _, row in tracked.history.iterrows()
@@ -184,7 +184,7 @@ def log_evaluation(run_id: str, ranks: pd.DataFrame, cutoffs: Sequence[int]) -> 
 
     They stand on the page of its model, too.
     """
-    client, now, model = MlflowClient(), _now(), logged_model(run_id)
+    client, now, model = MlflowClient(), milliseconds(), logged_model(run_id)
     final = [
         Metric(metric_key(group, name), value, now, 0, model_id=model, run_id=run_id if model else None)
         for group, name, value in _metrics(ranks, cutoffs)
@@ -195,7 +195,7 @@ def log_evaluation(run_id: str, ranks: pd.DataFrame, cutoffs: Sequence[int]) -> 
 
 def log_means(run_id: str, study_ranks: pd.DataFrame, cutoffs: Sequence[int]) -> None:
     """Log every ranker's metrics, averaged over its seeds, in the study's run."""
-    now = _now()
+    now = milliseconds()
     means = [
         Metric(metric_key(str(model), f"{group}_{name}"), value, now, 0)
         for model, part in study_ranks.groupby(columns.MODEL, sort=False, observed=True)
@@ -224,7 +224,7 @@ def cell_metrics(ranks: pd.DataFrame, cutoffs: Sequence[int]) -> dict[str, float
 
 def log_counts(run_id: str, counts: Mapping[str, Mapping[str, int]]) -> None:
     """Log the dataset's sizes before and after filtering in the study's run."""
-    now = _now()
+    now = milliseconds()
     sizes = [
         Metric(metric_key("counts", f"{stage}_{name}"), float(count), now, 0)
         for stage, found in counts.items()
@@ -243,5 +243,6 @@ def _file(catalog: DataCatalog, name: str) -> Path:
     return Path(str(catalog.get(name)._get_load_path()))  # type: ignore[union-attr]  # kedro has no public way
 
 
-def _now() -> int:
+def milliseconds() -> int:
+    """Return the time as MLflow counts it: milliseconds since 1970."""
     return int(time.time() * 1000)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from diffurecsys.models.weights import digest_state
 from diffurecsys.study import INCIDENTAL, Cell
 from diffurecsys.training.fit import FittedCell
 from diffurecsys.training.records import EpochRecord
+
+logger = logging.getLogger(__name__)
 
 RECORD, HISTORY, WEIGHTS = "record.json", "history.json", "weights.pt"
 PLACES = ("greater", "tied", "greater_unseen", "tied_unseen")
@@ -96,6 +99,29 @@ def read_record(folder: Path) -> dict[str, Any] | None:
             f"the finished cell in {folder} cannot be used ({RECORD}: {error}): remove the folder"
         ) from error
     return record
+
+
+def find_cell(folder: Path, cell: Cell, data: StudyData) -> Path | None:
+    """Return where this very cell lies finished: among an experiment's own, or else among those of another experiment.
+
+    Args:
+        folder: with the experiment's finished cells; other experiments' lie beside it.
+        cell: with the settings and the seed that it must have been made with.
+        data: that it must have been made from.
+
+    Raises:
+        DataError: a record is damaged.
+    """
+    own = cell_folder(folder, cell)
+    if (record := read_record(own)) is not None:
+        if not (others := differences(record, cell, data)):
+            return own
+        logger.warning("The finished cell in %s is not used: it was made with %s", own, "; ".join(others[:5]))
+    for experiment in sorted(path for path in folder.parent.glob("*") if path.is_dir() and path != folder):
+        place = cell_folder(experiment, cell)
+        if (record := read_record(place)) is not None and not differences(record, cell, data):
+            return place
+    return None
 
 
 def load_cell_files(folder: Path, data: StudyData) -> CellFiles:

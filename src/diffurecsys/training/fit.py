@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -15,7 +15,7 @@ from torch import Tensor
 from diffurecsys.data.split import TRAINING, StudyData, learning_from
 from diffurecsys.errors import DataError
 from diffurecsys.evaluation.ranks import Ranks, rank_targets
-from diffurecsys.machine import describe_machine
+from diffurecsys.machine import describe_machine, forget_peak_memory, peak_memory
 from diffurecsys.models.base import Ranker, scorer
 from diffurecsys.models.registry import build_ranker, find_family
 from diffurecsys.models.weights import RankerWeights
@@ -25,6 +25,8 @@ from diffurecsys.training.records import EpochRecord, StepRecord
 from diffurecsys.training.refit import refit
 from diffurecsys.training.seeding import derive_generator
 from diffurecsys.training.trainer import train
+
+SPEED_USERS = 512  # whose ranking is timed
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ def fit_cell(
     checkpoint_path: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[StepRecord], None] | None = None,
+    stop: Callable[[Sequence[EpochRecord]], bool] | None = None,
 ) -> FittedCell:
     """Build the cell's ranker, let it observe, train and calibrate itself.
 
@@ -60,21 +63,26 @@ def fit_cell(
         checkpoint_path: where to keep, and look for, a checkpoint; None keeps none.
         on_epoch: called after every epoch.
         on_step: called after every step.
+        stop: asked after epochs whether training ends there, see `train`.
 
     Returns:
         Weights on the host. The record holds: ranker, seed, identity, data (fingerprint), family, version, network,
         training (None where nothing trains), parameters (their number), seconds (of observing, training and
         calibrating, without validation), epochs, epochs_planned, best_epoch, finished_early, resumed_from, loss (of the
-        best epoch), calibrated (what was chosen on validation), device, machine.
+        best epoch), calibrated (what was chosen on validation), peak_memory (bytes, see `machine.peak_memory`; of all
+        that `seconds` are of), users_per_second (ranked as in evaluation, of some validation users), device, machine.
     """
     spec = cell.spec
     ranker = build_ranker(spec.family, spec.network, data.store.n_items, derive_generator(cell.seed, "weights"))
+    if not spec.trains:
+        forget_peak_memory(torch.device("cpu"))
     began = perf_counter()
     ranker.observe(data)
     seconds = perf_counter() - began
     device, epochs = torch.device("cpu"), {}
     history: tuple[EpochRecord, ...] = ()
     if spec.trains:
+        forget_peak_memory(resolve_device(spec.training.device))
         result = train(
             ranker,
             data,
@@ -84,6 +92,7 @@ def fit_cell(
             checkpoint_path=checkpoint_path,
             on_epoch=on_epoch,
             on_step=on_step,
+            stop=stop,
         )
         history, device = result.history, torch.device(result.device)
         seconds += result.seconds
@@ -98,6 +107,7 @@ def fit_cell(
     began = perf_counter()
     calibrated = ranker.eval().calibrate(data, derive_generator(cell.seed, "calibrate", device))
     seconds += perf_counter() - began
+    peak = peak_memory(device)
     identity = cell.identity(data.fingerprint)
     state: dict[str, Tensor] = {name: value.detach().cpu().clone() for name, value in ranker.state_dict().items()}
     record = {
@@ -110,6 +120,8 @@ def fit_cell(
         "seconds": seconds,
         **epochs,
         "calibrated": calibrated,
+        "peak_memory": peak,
+        "users_per_second": _ranking_speed(ranker, data, cell.seed, device),
         "device": str(device),
         "machine": describe_machine(device),
     }
@@ -146,6 +158,21 @@ def _once_more(
     }
     weights = replace(chosen.weights, state=found.state, chosen=chosen.weights.state)
     return FittedCell(weights, chosen.history, record)
+
+
+def _ranking_speed(ranker: Ranker, data: StudyData, seed: int, device: torch.device) -> float:
+    """Rank some validation users, once unwatched and once by the clock; return users a second."""
+    examples = data.split.validation[:SPEED_USERS]
+    for _ in range(2):
+        began = perf_counter()
+        rank_targets(
+            scorer(ranker, "evaluation"),
+            data,
+            examples,
+            generator=derive_generator(seed, "speed", device),
+            device=device,
+        )
+    return len(examples) / (perf_counter() - began)
 
 
 def rank_cell(

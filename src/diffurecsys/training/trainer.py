@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -47,6 +47,7 @@ def train(
     checkpoint_path: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[StepRecord], None] | None = None,
+    stop: Callable[[Sequence[EpochRecord]], bool] | None = None,
 ) -> TrainingResult:
     """Train `ranker` in place and return its best weights.
 
@@ -60,6 +61,7 @@ def train(
         checkpoint_path: where to keep, and look for, a checkpoint of this very run; None keeps none.
         on_epoch: called after every epoch, and once for each epoch that a checkpoint already holds.
         on_step: called after every step.
+        stop: asked with all epochs so far, once one was validated, whether training ends there.
 
     Raises:
         NonFiniteLossError: naming epoch and step.
@@ -87,7 +89,7 @@ def train(
     if on_epoch:
         for record in run.history:
             on_epoch(record)
-    while not run.finished:
+    while not run.finished and not (stop and run.best_epoch and stop(run.history)):
         record = run.epoch(on_step)
         if on_epoch:
             on_epoch(record)

@@ -179,3 +179,22 @@ def test_real_archives_open(shared_data):
             assert stream.readline().startswith(b"user_id:token\t")
         assert member_label(path).startswith(f"{path.name}:")
         assert zip_damage(path) == ""
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_member_that_grows_as_no_table_does_is_refused_before_it_is_unpacked(compression, tmp_path):
+    path = tmp_path / "made.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive, archive.open("made.inter", "w") as member:
+        member.write(TABLE)
+        for _ in range(65):
+            member.write(b"\n" * (1 << 20))
+    message = r"made\.zip: made\.inter grows from [\d,]+ to 68,157,4\d\d bytes .* over 100\).* unpack it"
+    with pytest.raises(ArchiveError, match=message):
+        _read(path)
+    assert "grows from" in zip_damage(path)
+
+
+def test_a_small_member_may_be_packed_well(tmp_path):
+    path = _zip(tmp_path / "made.zip", "made.inter", content=TABLE * 50_000)  # 2.5 MB, packed 200 times smaller
+    assert path.stat().st_size * 100 < len(TABLE) * 50_000
+    assert _read(path) == TABLE * 50_000

@@ -439,6 +439,26 @@ def test_the_parameter_comes_before_the_variable_and_that_before_the_public_host
     ]
 
 
+def test_a_file_placed_by_hand_may_be_corrected(raw, server, caplog):
+    by_hand = DatasetSpec("mine", "mine.zip")
+    raw.mkdir(exist_ok=True)
+    (raw / "mine.zip").write_bytes(ARCHIVE)
+    assert _fetch(raw, server, by_hand).sha256 == DIGEST
+    corrected = _zip_bytes(seed=1)
+    (raw / "mine.zip").write_bytes(corrected)
+
+    record = _fetch(raw, server, by_hand)
+
+    assert record.sha256 == hashlib.sha256(corrected).hexdigest()
+    assert any("is not the file that was used before" in message for message in caplog.messages)
+    caplog.clear()
+    assert _fetch(raw, server, by_hand).sha256 == record.sha256
+    assert not caplog.messages
+    (raw / "mine.zip").write_bytes(corrected[: len(corrected) // 2])
+    with pytest.raises(DownloadError, match="not a whole zip file"):
+        _fetch(raw, server, by_hand)
+
+
 def test_the_variable_names_a_mirror(raw, server, monkeypatch):
     monkeypatch.setenv(MIRROR_VARIABLE, server.address.rstrip("/"))
     assert fetch_archive(SPEC, raw).source == f"{server.address}folder/mine.zip"

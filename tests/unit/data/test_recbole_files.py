@@ -1,6 +1,7 @@
 import io
 import zipfile
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pyarrow as pa
@@ -169,7 +170,8 @@ def test_other_timestamps_are_errors(tmp_path, text, reason):
         ),
         (f"{HEADER}\nu\ti\t1\n\nu\ti\t1\n", "made.inter, line 3: the line is empty; remove it"),
         (f"{HEADER}\n\nu\ti\t1\n", "made.inter, line 2: the line is empty; remove it"),
-        (f"{HEADER}\nu\ti\t1\n\n\n", "made.inter, line 3: the line is empty; remove it"),
+        (f"{HEADER}\nu\ti\t1\n\n\nu\ti\t1\n", "made.inter, line 3: the line is empty; remove it"),
+        (f"{HEADER}\n\n\n", "made.inter has a header and no interactions"),
         (
             f"{HEADER}\nu\ti\t1\nu\0\ti\t1\n",
             r"made.inter, line 3: the line has a null byte: 'u\x00\ti\t1'; is the file damaged?",
@@ -273,3 +275,24 @@ def test_a_broken_archive_is_not_blamed_on_a_line(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"alice", b"alicf"))
     with pytest.raises(ArchiveError, match=r"made\.zip"):
         read_interactions(path)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n\n", "\r\n\r\n", "\n" * 100_000])
+def test_empty_lines_at_the_very_end_are_no_lines(end, tmp_path):
+    path = tmp_path / "made.inter"
+    path.write_bytes(f"{HEADER}\nu\ti\t1{end}".encode())
+    assert read_interactions(path).select(["user_id", "item_id", "timestamp"]).to_pylist() == [
+        {"user_id": "u", "item_id": "i", "timestamp": 1}
+    ]
+
+
+def test_line_ends_are_read_in_linear_time(tmp_path):
+    """Copying what is held at every block would move (64 MB / 8 MB)² / 2 blocks, and more the longer the file is."""
+    path = tmp_path / "made.inter"
+    seconds = []
+    for millions in (4, 64):
+        path.write_bytes(f"{HEADER}\nu\ti\t1".encode() + b"\n" * (millions << 20))
+        began = perf_counter()
+        assert read_interactions(path).num_rows == 1
+        seconds.append(perf_counter() - began)
+    assert seconds[1] < 5 + 16 * 4 * seconds[0]  # 16 times the bytes; four times that for a busy machine

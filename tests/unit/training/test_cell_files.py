@@ -17,7 +17,14 @@ from diffurecsys.models.families.hybrid import HybridConfig
 from diffurecsys.remote import describe_cell, read_cell, unfinished
 from diffurecsys.study import Cell, RankerSpec
 from diffurecsys.training import TrainingConfig
-from diffurecsys.training.cell_files import cell_folder, differences, load_cell_files, read_record, save_cell_files
+from diffurecsys.training.cell_files import (
+    cell_folder,
+    differences,
+    find_cell,
+    load_cell_files,
+    read_record,
+    save_cell_files,
+)
 from diffurecsys.training.fit import fit_cell, rank_cell
 
 STORE = SequenceStore.from_lists([[(u + step) % 20 for step in range(4 + u % 5)] for u in range(30)], n_items=20)
@@ -174,3 +181,18 @@ def test_cells_are_unfinished_until_they_have_files_of_their_settings(folder, tm
     wider = changed(network={"width": 16})
     assert unfinished([wider], DATA, tmp_path) == [0]
     assert f"{folder} is made again: it was made with network.width 8, here 16" in caplog.messages
+
+
+def test_a_cell_of_another_experiment_is_found_where_it_is_the_very_same(tmp_path, fitted, ranks, caplog):
+    mine, other, later = (tmp_path / name for name in ("mine", "b_other", "c_other"))
+    assert find_cell(mine, CELL, DATA) is None
+    for root in (later, other):
+        save_cell_files(cell_folder(root, CELL), fitted, ranks, weights=False)
+    assert find_cell(mine, CELL, DATA) == cell_folder(other, CELL)
+    longer = changed(training={"epochs": 3})
+    assert find_cell(mine, longer, DATA) is None
+    assert not caplog.messages  # others' cells need not suit
+    save_cell_files(cell_folder(mine, CELL), fitted, ranks, weights=False)
+    assert find_cell(mine, CELL, DATA) == cell_folder(mine, CELL)
+    assert find_cell(mine, longer, DATA) is None
+    assert "is not used: it was made with training.epochs" in caplog.text

@@ -70,6 +70,8 @@ def test_a_trained_cell_says_all_that_is_worth_telling():
     assert record["network"]["width"] == 8
     assert record["training"]["batch_size"] == 32
     assert fitted.weights.max_length == 10
+    assert record["users_per_second"] > 0
+    assert record["peak_memory"] is None or record["peak_memory"] > 2**20
 
 
 def test_the_same_cell_gives_the_same_bits_and_another_seed_others():

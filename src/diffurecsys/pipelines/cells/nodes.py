@@ -23,7 +23,7 @@ from diffurecsys.pipelines.arrays import history_table, ranks_table
 from diffurecsys.pipelines.conventions import checkpoint_file
 from diffurecsys.progress import training_progress
 from diffurecsys.study import Cell
-from diffurecsys.training.cell_files import CellFiles, cell_folder, differences, load_cell_files, read_record
+from diffurecsys.training.cell_files import CellFiles, find_cell, load_cell_files
 from diffurecsys.training.fit import fit_cell, rank_cell
 
 logger = logging.getLogger(__name__)
@@ -75,10 +75,13 @@ def rank_targets_of_cell(
     """Rank the validation and the test targets with the cell's ranker.
 
     Raises:
-        DataError: a finished cell's ranks are not those that its weights give.
+        DataError: a finished cell's ranks are not those that its weights give, or it has gone meanwhile.
     """
     if record.get("imported"):
-        ranks = load_cell_files(cell_folder(imported_cells, cell), split).ranks
+        place = find_cell(imported_cells, cell, split)
+        if place is None:
+            raise DataError(f"the finished cell {cell.namespace} is gone from {imported_cells}: run its fitting again")
+        ranks = load_cell_files(place, split).ranks
         if weights.state:
             _rank_again(cell, evaluation, split, weights, ranks["test"])
     else:
@@ -131,14 +134,12 @@ def _one_table(ranks: Mapping[str, Ranks]) -> pd.DataFrame:
 
 
 def _finished(cell: Cell, split: StudyData, imported_cells: Path) -> CellFiles | None:
-    """Read the cell from elsewhere, if there is one and it is this very cell."""
-    folder = cell_folder(imported_cells, cell)
-    if (record := read_record(folder)) is None:
+    """Read the cell from elsewhere, if it is there."""
+    place = find_cell(imported_cells, cell, split)
+    if place is None:
         return None
-    if others := differences(record, cell, split):
-        logger.warning("The finished cell in %s is not used: it was made with %s", folder, "; ".join(others[:5]))
-        return None
-    return load_cell_files(folder, split)
+    logger.info("%s is finished in %s", cell.namespace, place)
+    return load_cell_files(place, split)
 
 
 def _rank_again(

@@ -10,19 +10,18 @@ from diffurecsys.data.split import StudyData
 from diffurecsys.models.imported import IMPORTED
 from diffurecsys.remote import describe_cell
 from diffurecsys.study import Study
-from diffurecsys.training.cell_files import cell_folder, differences, read_record
+from diffurecsys.training.cell_files import find_cell
 
 logger = logging.getLogger(__name__)
 
 
 def list_missing_cells(study: Study, split: StudyData, imported_cells: Path) -> list[dict[str, Any]]:
-    """Return all cells that have no finished files under `imported_cells`, first seeds first."""
+    """Return all cells that are finished neither here nor in another experiment (`find_cell`), first seeds first."""
     missing = []
     for cell in sorted(study.cells, key=lambda cell: cell.seed):
         if cell.spec.family == IMPORTED:
             continue
-        record = read_record(cell_folder(imported_cells, cell))
-        if record is None or differences(record, cell, split):
+        if find_cell(imported_cells, cell, split) is None:
             missing.append(describe_cell(cell))
     logger.info("%d of %d cells are still to be fitted", len(missing), len(study.cells))
     return missing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline, node, pipeline
 
+from diffurecsys.pipelines.conventions import ALWAYS
 from diffurecsys.pipelines.export.nodes import list_missing_cells
 
 
@@ -16,6 +17,7 @@ def create_pipeline() -> Pipeline:
                 inputs=["params:study", "split", "imported_cells"],
                 outputs="missing_cells",
                 name="list_missing_cells",
+                tags=ALWAYS,  # cells may have been finished elsewhere
             )
         ]
     )

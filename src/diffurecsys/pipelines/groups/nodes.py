@@ -57,6 +57,7 @@ def divide_users(data: StudyData, groups: GroupParameters, chosen: torch.Tensor 
         (examples.end - store.offsets[examples.users(store)]).numpy(),
         training if groups.popularity == "training" else catalogue_popularity(store),
         training,
+        trained=(data.split.train.lengths[examples.users(store)] > 0).numpy(),
         head_share=groups.head_share,
         quantiles=groups.length_quantiles,
     )

@@ -1,14 +1,14 @@
-"""Ingestion: from an archive at its host, or generated, to a table of interactions."""
+"""Ingestion: from an archive at its host, or files of one's own, to tables of interactions and of items."""
 
 from __future__ import annotations
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from diffurecsys.pipelines.ingestion.nodes import obtain_archive, read_archive
+from diffurecsys.pipelines.ingestion.nodes import obtain_archive, read_interaction_files, read_item_table
 
 
 def create_pipeline() -> Pipeline:
-    """Fetch or generate the archive, and read it."""
+    """Obtain the files, and read them."""
     return pipeline(
         [
             node(
@@ -18,10 +18,16 @@ def create_pipeline() -> Pipeline:
                 name="obtain_archive",
             ),
             node(
-                read_archive,
+                read_interaction_files,
                 inputs=["params:dataset", "archive", "raw_folder"],
-                outputs="interactions",
-                name="read_archive",
+                outputs=["interactions", "read_record"],
+                name="read_interaction_files",
+            ),
+            node(
+                read_item_table,
+                inputs=["params:dataset", "archive", "raw_folder"],
+                outputs="item_details",
+                name="read_item_table",
             ),
         ]
     )

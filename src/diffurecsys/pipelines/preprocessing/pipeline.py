@@ -18,25 +18,25 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 filter_interactions,
-                inputs=["interactions", "params:preprocessing"],
-                outputs="core_interactions",
+                inputs=["interactions", "params:preprocessing", "params:split", "params:dataset"],
+                outputs=["core_interactions", "split_counts"],
                 name="filter_interactions",
             ),
             node(
                 count_dataset,
-                inputs=["interactions", "core_interactions"],
+                inputs=["interactions", "core_interactions", "read_record", "split_counts"],
                 outputs="counts",
                 name="count_dataset",
             ),
             node(
                 build_user_sequences,
-                inputs=["params:dataset", "params:preprocessing", "counts", "core_interactions"],
+                inputs=["params:dataset", "params:preprocessing", "params:split", "counts", "core_interactions"],
                 outputs=["sequences", "user_vocabulary", "item_vocabulary"],
                 name="build_user_sequences",
             ),
             node(
                 split_sequences,
-                inputs=["sequences", "item_vocabulary", "params:preprocessing"],
+                inputs=["sequences", "item_vocabulary", "params:preprocessing", "params:split"],
                 outputs="split",
                 name="split_sequences",
             ),

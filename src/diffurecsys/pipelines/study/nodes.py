@@ -21,15 +21,16 @@ def collect_study(study: Study, **found: Any) -> tuple[pd.DataFrame, pd.DataFram
     Returns:
         Ranks: MODEL, SEED, SPLIT and the columns of ranks. Cells, one row each: MODEL, SEED, family, role; sweep, base,
         parameter and value (as JSON) of the sweeps' cells; scheme, epochs, epochs_planned, best_epoch, finished_early,
-        parameters (their number), seconds, loss, device, cpu, precision, identity, imported. Curves, one row an epoch:
-        MODEL, SEED, EPOCH, loss, learning_rate, seconds, labels_per_second, validation metrics.
+        parameters (their number), seconds, loss, users_per_second (ranked), peak_memory (bytes), device, cpu,
+        precision, identity, imported. Curves, one row an epoch: MODEL, SEED, EPOCH, loss, learning_rate, seconds,
+        labels_per_second, validation metrics.
     """
     ranks, cells, curves = [], [], []
     for cell in study.cells:
         key = cell_key(cell)
         own = {MODEL: cell.spec.name, SEED: cell.seed}
         ranks.append(found[f"ranks_{key}"].assign(**own))
-        cells.append({**own, **_row(cell, found[f"record_{key}"])})
+        cells.append({**own, **_row(cell, found[f"record_{key}"], len(found[f"ranks_{key}"]))})
         if len(history := found[f"history_{key}"]):
             curves.append(history.assign(**own))
     columns = [MODEL, SEED, EPOCH]
@@ -48,7 +49,7 @@ def cell_key(cell: Cell) -> str:
     return cell.namespace.replace(".", "_").replace("-", "_")
 
 
-def _row(cell: Cell, record: dict[str, Any]) -> dict[str, Any]:
+def _row(cell: Cell, record: dict[str, Any], users: int) -> dict[str, Any]:
     varies, training = cell.varies, record["training"] or {}
     known = ("epochs", "epochs_planned", "best_epoch", "finished_early", "parameters", "seconds", "loss")
     return {
@@ -60,9 +61,17 @@ def _row(cell: Cell, record: dict[str, Any]) -> dict[str, Any]:
         "value": json.dumps(varies.value) if varies else None,
         "scheme": training.get("scheme"),
         **{name: record.get(name) for name in known},
+        "users_per_second": record.get("users_per_second") or _speed_of_all(record, users),
+        "peak_memory": record.get("peak_memory"),
         "device": record["machine"]["device"],
         "cpu": record["machine"]["cpu"],
         "precision": training.get("precision"),
         "identity": record["identity"],
         "imported": record.get("imported", False),
     }
+
+
+def _speed_of_all(record: dict[str, Any], ranked: int) -> float | None:
+    """Users ranked a second by a cell of before that was measured on its own: both parts, reading data included."""
+    seconds = record.get("seconds_ranking")
+    return ranked / seconds if seconds else None

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from diffurecsys.reporting.paper import PAPER_MODELS
 from diffurecsys.reporting.sections import (
     beyond_accuracy,
+    cost,
     groups,
     inference,
     leaderboard,
@@ -22,6 +23,7 @@ from diffurecsys.study import Study
 PARTS: tuple[Part, ...] = (
     leaderboard.PART,
     training.PART,
+    cost.PART,
     paper.PART,
     significance.PART,
     groups.PART,

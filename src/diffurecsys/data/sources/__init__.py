@@ -1,0 +1,1 @@
+"""Own data: any file of interactions that DuckDB reads, described by one entry of datasets.yml."""

@@ -1,0 +1,131 @@
+"""What every ranker's accuracy costs: seconds, parameters, memory, speed of ranking."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from diffurecsys.columns import MODEL, TEST
+from diffurecsys.evaluation.leaderboard import BASELINE, CONTROL, TRAINED, cut, hardware
+from diffurecsys.reporting.paper_tables import seconds_text
+from diffurecsys.reporting.sections.base import Made, Part, Results, Text
+from diffurecsys.reporting.style import INK, add_caption, add_legend, colour, marker, style_panel
+from diffurecsys.reporting.text_table import Columns, count, make_table, score
+
+MEBIBYTE = 2**20
+ROLES = {TRAINED: "model", CONTROL: "control", BASELINE: "baseline"}
+MEASURED = ("parameters", "seconds", "users_per_second", "peak_memory")
+
+
+def write(results: Results) -> Text:
+    """Name what nothing beats in both accuracy and training time, and write the table."""
+    table = costs(results)
+    columns: Columns = {
+        MODEL: ("ranker", str),
+        "score": (results.leaderboard.declared, score),
+        "seconds": ("training seconds", seconds_text),
+        "parameters": ("parameters", count),
+        "users_per_second": ("users ranked/s", count),
+        "peak_mebibytes": ("peak memory, MiB", count),
+        "hardware": ("on", str),
+    }
+    caption = (
+        f"Test {results.leaderboard.declared}, best first; means over seeds. Seconds are of training without "
+        "validation, or of counting. Users ranked/s: against the whole catalogue, as in the final ranking. Peak memory "
+        "while training or counting: of the whole process on a CPU, of tensors on a GPU. Compare on equal hardware."
+    )
+    return Text(_sentences(table, results), (make_table("costs", "Costs", table, columns, caption=caption),))
+
+
+def costs(results: Results) -> pd.DataFrame:
+    """Return one row a ranker of the leaderboard, the best first: mean test score, role and what it cost."""
+    board, rows = results.leaderboard, []
+    cells = results.cells.reindex(columns=results.cells.columns.union(list(MEASURED)))
+    for name in board.names:
+        own = cells[cells[MODEL] == name]
+        means = own[list(MEASURED)].astype("float64").mean()
+        rows.append(
+            {
+                MODEL: name,
+                "role": board.role(name),
+                "score": board.score(name, TEST, board.declared).mean,
+                **{column: means[column] for column in ("seconds", "parameters", "users_per_second")},
+                "peak_mebibytes": means["peak_memory"] / MEBIBYTE,
+                "hardware": ", ".join(dict.fromkeys(hardware(cell) for cell in own.to_dict("records"))),
+            }
+        )
+    return pd.DataFrame(rows).sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+
+def unbeaten(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows, the cheapest first, that no other beats in score at no more seconds; seconds must be known."""
+    known = table.dropna(subset="seconds").sort_values(["seconds", "score"], ascending=[True, False], kind="stable")
+    before = known["score"].cummax().shift(fill_value=-1.0)
+    return known[known["score"] > before]
+
+
+def draw_cost(results: Results) -> Figure:
+    """Draw test accuracy against seconds of training, one panel for each hardware that anything ran on."""
+    table = costs(results).dropna(subset="seconds")
+    places = list(dict.fromkeys(table["hardware"]))
+    figure = Figure(figsize=(5.2 * min(len(places), 3) + 0.4, 4.6), layout="constrained")
+    panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
+    for panel, place in zip(panels, places, strict=True):
+        rows = table[table["hardware"] == place]
+        front = unbeaten(rows)
+        panel.step(front["seconds"], front["score"], where="post", color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        for number, (role, part) in enumerate(rows.groupby("role", sort=False)):
+            look = list(ROLES).index(str(role)) if role in ROLES else number
+            panel.plot(part["seconds"], part["score"], marker(look), color=colour(look), markersize=5)
+        for _, row in rows.iterrows():
+            panel.annotate(
+                str(row[MODEL]),
+                (row["seconds"], row["score"]),
+                (4, 3),
+                textcoords="offset points",
+                fontsize=7,
+                color=INK,
+            )
+        panel.set_xscale("log")
+        panel.margins(x=0.18)
+        panel.set_xlabel(f"seconds of training or counting\n({place})")
+        style_panel(panel, grid="y")
+    panels[0].set_ylabel(f"test {results.leaderboard.declared}")
+    roles = [role for role in ROLES if role in set(table["role"])]
+    add_legend(figure, [_key(list(ROLES).index(role), ROLES[role]) for role in roles] + [_front()], handle=2)
+    add_caption(
+        figure,
+        "Means over seeds; training without validation. The dotted line joins the rankers that none on the same "
+        "hardware beats in both. Panels cannot be compared in seconds.",
+    )
+    return figure
+
+
+def _sentences(table: pd.DataFrame, results: Results) -> tuple[str, ...]:
+    metric, found = results.leaderboard.declared, []
+    for place, rows in table.dropna(subset="seconds").groupby("hardware", sort=False):
+        front = unbeaten(rows)
+        steps = ", then ".join(
+            f"{row[MODEL]} ({cut(row['score'])} in {seconds_text(row['seconds'])} s)" for _, row in front.iterrows()
+        )
+        found.append(
+            f"On {place} no ranker is both cheaper to train and higher in mean test {metric} than these: {steps}."
+        )
+    return tuple(found)
+
+
+def _key(place: int, label: str) -> Line2D:
+    return Line2D([], [], color=colour(place), marker=marker(place), linestyle="", label=label)
+
+
+def _front() -> Line2D:
+    return Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label="not beaten in both")
+
+
+PART = Part(
+    "Accuracy against cost",
+    write,
+    figures=(Made("cost_figure", draw_cost),),
+    files=(Made("costs_table", costs),),
+)

@@ -1,0 +1,70 @@
+"""What accuracy costs: who is beaten in both, and the table and figure of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from diffurecsys.reporting.sections.cost import PART, costs, draw_cost, unbeaten, write
+
+
+def _table(*rows):
+    return pd.DataFrame(rows, columns=["model", "seconds", "score"])
+
+
+def test_unbeaten_is_what_no_ranker_beats_for_as_little():
+    table = _table(
+        ("a", 10.0, 0.2), ("b", 5.0, 0.1), ("c", 7.0, 0.1), ("d", 20.0, 0.2), ("e", 5.0, 0.05), ("f", 99.0, 0.3)
+    )
+    assert list(unbeaten(table)["model"]) == [
+        "b",
+        "a",
+        "f",
+    ]  # c, d and e are no better than what is cheaper or as cheap
+    assert list(unbeaten(_table(("a", None, 0.9), ("b", 1.0, 0.0)))["model"]) == ["b"]
+
+
+@pytest.fixture
+def results(make_results):
+    found = make_results(n_seeds=2)
+    cells = found.cells.assign(
+        seconds=found.cells["seconds"].fillna(0.5), users_per_second=1000.0 + found.cells["seed"], peak_memory=3 * 2**20
+    )
+    return dataclasses.replace(found, cells=cells)
+
+
+def test_every_ranker_has_a_row_with_means_over_its_seeds(results):
+    table = costs(results).set_index("model")
+    # the leaderboard's models have 0.04 and 0.05, + 0.0005 of two seeds, + 0.004 of NDCG@10; transitions 0.045 + 0.004
+    assert list(table.index) == ["cross_attention", "transitions", "diffurec", "popularity"]
+    assert table.loc["diffurec", "score"] == pytest.approx(0.0445)
+    assert table.loc["diffurec", "seconds"] == (100 + 110) / 2
+    assert table.loc["diffurec", "users_per_second"] == 1000.5
+    assert table.loc["transitions", "seconds"] == 0.5
+    assert set(table["peak_mebibytes"]) == {3.0}
+
+
+def test_the_section_names_the_unbeaten_and_the_figure_every_ranker(results):
+    text = write(results)
+    assert text.sentences == (
+        "On Cpu 9000 no ranker is both cheaper to train and higher in mean test NDCG@10 than these: transitions "
+        "(0.0490 in 0.5 s), then cross_attention (0.0545 in 105.0 s).",
+    )
+    (panel,) = draw_cost(results).axes
+    assert {label.get_text() for label in panel.texts} == {"cross_attention", "transitions", "diffurec", "popularity"}
+    assert panel.get_xscale() == "log"
+
+
+def test_other_hardware_has_a_panel_of_its_own(results):
+    cells = results.cells.copy()
+    cells.loc[cells["model"] == "diffurec", "device"] = "Gpu 1"
+    figure = draw_cost(dataclasses.replace(results, cells=cells))
+    assert [panel.get_xlabel().splitlines()[1] for panel in figure.axes] == ["(Cpu 9000)", "(Gpu 1)"]
+
+
+def test_studies_of_before_have_dashes(make_results):
+    (table,) = write(make_results(n_seeds=2)).tables
+    assert all(line.cells[4:6] == ("–", "–") for line in table.lines)
+    assert PART.needs == ()
