@@ -35,7 +35,7 @@ from diffurecsys.tracking.runs import (
     log_means,
     start_cell_run,
 )
-from diffurecsys.tracking.store import SETTING, StoreError, absolute_uri, alone_in, check_store
+from diffurecsys.tracking.store import SETTING, StoreError, absolute_uri, alone_in, check_store, remove_misread_folders
 from diffurecsys.tracking.trials import TrialLog
 
 logger = logging.getLogger(__name__)
@@ -131,6 +131,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         if self._tracking:
             with self._may_fail():
                 super().after_pipeline_run(run_params=run_params, pipeline=pipeline, catalog=catalog)
+            remove_misread_folders(self._uri)  # of the registry's store
         self._tracking = False
 
     @hook_impl

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -130,11 +131,14 @@ def log_served_model(run_id: str, tracked: TrackedCell) -> None:
     if not weights.state:  # imported without weights: there is nothing to serve
         return
     with tempfile.TemporaryDirectory() as folder, mlflow.start_run(run_id=run_id, nested=True):
-        tracked.catalogue.save(Path(folder) / "catalogue.parquet")
+        catalogue = Path(folder) / "catalogue.parquet"
+        tracked.catalogue.save(catalogue)
+        # MLflow reads a path as an address: a project's folder may hold ?, # or %, a temporary one does not
+        copied = shutil.copyfile(tracked.weights, Path(folder) / tracked.weights.name)
         mlflow.pyfunc.log_model(
             name=str(record["ranker"]),
             python_model=str(MODEL_CODE),
-            artifacts={"weights": str(tracked.weights), "catalogue": str(Path(folder) / "catalogue.parquet")},
+            artifacts={"weights": str(copied), "catalogue": str(catalogue)},
             code_paths=[str(PACKAGE)],
             pip_requirements=requirements(),
             signature=model_signature(weights.config),

@@ -65,7 +65,7 @@ def alone_in(uri: str) -> Iterator[None]:
         if not file.exists():
             _make(file)
         yield
-    _remove_misread_folders(uri, file)
+    remove_misread_folders(uri)
 
 
 def check_store(uri: str) -> None:
@@ -142,8 +142,11 @@ def _existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.parents) if parent.exists())
 
 
-def _remove_misread_folders(uri: str, file: Path) -> None:
-    """MLflow makes the folder of the escaped path, too, before it opens the file of the real one."""
+def remove_misread_folders(uri: str) -> None:
+    """Remove the empty folder of the escaped path, which MLflow makes whenever it opens the file of the real one."""
+    file = sqlite_file(uri)
+    if file is None:
+        return
     escaped = Path(uri.removeprefix(SQLITE)).parent
     while escaped != file.parent and escaped not in file.parents and escaped != escaped.parent:
         with suppress(OSError):
