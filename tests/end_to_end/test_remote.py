@@ -124,7 +124,7 @@ def test_a_cell_of_another_width_is_not_used_and_is_asked_for_again(
     assert [cell["name"] for cell in json.loads((inputs / "cells.json").read_text())] == ["sasrec"]
 
     project.run(*stages, env="tiny", params=params, only_missing_outputs=True)
-    (warning,) = [message for message in caplog.messages if "is not used" in message]
+    (warning,) = {message for message in caplog.messages if "is not used" in message}
     assert f"{IMPORTED}/sasrec/seed_0 is not used: it was made with network.width 16, here 8" in warning
     cells = project.read("08_reporting/tiny/study/cells.parquet/*/*.parquet").set_index("model")
     assert dict(cells["imported"]) == {name: name != "sasrec" for name in RANKERS}

@@ -115,7 +115,7 @@ def test_the_report_draws_what_it_says_without_a_request_or_an_error(study):
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
                 if path == pages[0]:
                     drawn = page.locator("figure svg").evaluate_all("all => all.map(one => one.getBBox().width)")
-                    assert len(drawn) == 10
+                    assert len(drawn) == 11
                     assert min(drawn) > 100
                     links = page.locator("nav a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
                     assert all(page.locator(link).count() == 1 for link in links)
@@ -134,7 +134,9 @@ def test_verdicts_follow_from_the_tables(study):
     assert len(ndcg) == 6 + 4 * 3  # what trains against each other, and against what counts
     assert (tests["family_size"] == 18 * 7).all()
     for (model, reference), row in ndcg.iterrows():
-        (cells,) = re.findall(rf"^\| {model} \| {reference} \| NDCG@10 \| 5 \|(.*)$", page, flags=re.MULTILINE)
+        (cells,) = re.findall(
+            rf"^\| {model} \| {reference} \| NDCG@10 \| 5 \| ([+-].* \[.*)$", page, flags=re.MULTILINE
+        )
         shown = "better" if row["difference"] > 0 else "worse"
         verdict = shown if row["p_holm"] < 0.05 else "equivalent" if row["p_equivalence_holm"] < 0.05 else "no diff"
         assert f"| {verdict}" in cells
@@ -209,7 +211,7 @@ def test_the_notebook_runs_on_the_study(study):
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(study.root)}}).execute()
     printed = "".join(str(cell.get("outputs")) for cell in notebook.cells)
     assert "image/png" in printed
-    assert "vs diffurec on NDCG@10" in printed
+    assert "diffurecsys vs diffurec: " in printed
 
 
 def test_the_log_says_what_happened_and_nothing_is_left_over(study, printed):

@@ -27,7 +27,7 @@ FIRST_FIGURE = "leaderboard_figure"  # beside the answer
 DEVIATIONS = "docs/deviations.md of the repository lists every deviation from the paper, and why."
 
 LEARNT = {
-    TRAINING: "the training part alone, as in the paper",
+    TRAINING: "the training part alone",
     WITH_VALIDATION: "training and validation targets, by every ranker, for as many epochs as validation chose",
 }
 

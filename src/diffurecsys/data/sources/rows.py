@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from diffurecsys.data.sources.files import SourceError, SourceFile
 from diffurecsys.data.sources.lines import lines_at
 from diffurecsys.data.sources.sql import epoch, identifier, literal, microseconds
 
-_NO_TEXT = "\x02\x03none"  # what would be read as missing: nothing, as no file holds it
+_NO_TEXT = secrets.token_hex(16)  # what would be read as missing: nothing, as no file holds it
 _ONE_COLUMN = "\x01"  # delimits nothing: JSON has no control characters
 _NESTED = ("[", "STRUCT", "MAP", "UNION", "LIST")
 

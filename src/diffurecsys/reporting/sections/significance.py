@@ -55,6 +55,7 @@ RULE = (
     "training it again on other users, and because in simulations its error stays at or below its level with three and "
     "with five seeds. Without three seeds no such p is given; what is said then is of these trained models alone."
 )
+NOTHING_RELATIVE = "All references score 0: no difference can be told in % of them."
 
 
 def write(results: Results) -> Text:
@@ -196,6 +197,10 @@ def draw_forest(
         ValueError: there is nothing to compare.
     """
     rows, note = _few(_pairs(comparisons, metric))
+    if rows.empty:
+        figure = Figure(figsize=(8.5, 1.0))
+        add_caption(figure, NOTHING_RELATIVE)
+        return figure
     between = rows["reference"].isin(models)
     parts = [part for part in (rows[between], rows[~between]) if len(part)]
     figure = Figure(figsize=(8.5, 1.6 + 0.4 * len(rows) + 0.6 * len(parts)), layout="constrained")
@@ -269,6 +274,8 @@ def forest_caption(rows: pd.DataFrame, confidence: float) -> str:
 def plotly_forest(comparisons: pd.DataFrame, *, metric: str = DECLARED_METRIC, confidence: float = 0.95) -> go.Figure:
     """Draw what `draw_forest` draws, to be hovered over."""
     rows = _pairs(comparisons, metric)
+    if rows.empty:
+        return go.Figure(layout={"title": {"text": NOTHING_RELATIVE}})
     percent = 100 * rows[["relative_difference", "relative_low", "relative_high"]]
     decisive = [decisive_p(row) for row in rows_of(rows)]
     shown = [p < ALPHA for p in decisive]
