@@ -25,7 +25,7 @@ from diffurecsys.data.split import StudyData
 from diffurecsys.errors import DataError
 from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.evaluation.ranks import rank_targets
-from diffurecsys.files import atomic_path
+from diffurecsys.files import TEMPORARY, atomic_path
 from diffurecsys.machine import describe_machine, git_revision
 from diffurecsys.models.base import scorer
 from diffurecsys.remote import describe_cell, read_cell
@@ -212,7 +212,8 @@ def run_trial(
         outcome = _outcome(trial, data, watch, state=state, value=value, ended=reason, fitted=fitted)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(dataclasses.asdict(outcome), indent=1) + "\n", encoding="utf-8")
-    for outdated in (checkpoint, watch.path):
+    left = path.parent.glob(f".{path.stem}.*{TEMPORARY}")  # by a kill in the middle of writing
+    for outdated in (checkpoint, watch.path, *left):
         outdated.unlink(missing_ok=True)
     return outcome
 
