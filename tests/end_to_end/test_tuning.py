@@ -101,6 +101,10 @@ def test_conf_takes_the_settings(tuned):
     folder.mkdir(parents=True)
     text = (project.root / "data/08_reporting/tiny/tuned/sasrec.yml").read_text()
     (folder / "sasrec.yml").write_text(text)
+    own = project.root / "conf/tiny/parameters.yml"  # a setting stands in one file of an experiment
+    values = yaml.safe_load(own.read_text())
+    del values["models"]["sasrec"]
+    own.write_text(yaml.safe_dump(values))
     with project.session("tiny") as session:
         spec = session.load_context().checked.study.spec("sasrec")
     assert spec.network.width == yaml.safe_load(text)["models"]["sasrec"]["network"]["width"]
