@@ -15,7 +15,7 @@ from diffurecsys.evaluation.ranks import Ranking
 from diffurecsys.models.imported import IMPORTED
 from diffurecsys.models.weights import RankerWeights, load_weights
 from diffurecsys.pipelines.arrays import ranks_by_seed
-from diffurecsys.serving.settings import BEST
+from diffurecsys.serving.settings import BEST, FINAL
 from diffurecsys.study import Cell, Study
 
 CHOOSING_METRIC = "NDCG@10"
@@ -81,3 +81,19 @@ def load_chosen(path: Path, data: StudyData) -> RankerWeights:
     if weights.data != data.fingerprint:
         raise DataError(f"{path} was made from other sequences or another split: run the pipeline that makes it again")
     return weights
+
+
+def load_model(
+    study: Study, study_ranks: pd.DataFrame, ranking: Ranking, model: str, folder: Path, data: StudyData
+) -> tuple[str, RankerWeights]:
+    """Load the model that `recommend.model` names: the final fit, or a ranker's best cell.
+
+    Returns:
+        What to call it, and its weights.
+
+    Raises:
+        DataError: see `load_chosen`.
+        UserError: the study has no such ranker.
+    """
+    cell = None if model == FINAL else choose_cell(study, study_ranks, ranking, model, "recommend.model")
+    return cell.namespace if cell else FINAL, load_chosen(weights_file(folder, cell), data)

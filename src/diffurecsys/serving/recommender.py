@@ -16,7 +16,6 @@ from diffurecsys.data.packing import PackedBatch, pack_histories
 from diffurecsys.errors import DataError
 from diffurecsys.models.base import Ranker, VectorRanker, scorer
 from diffurecsys.models.weights import load_weights
-from diffurecsys.serving.catalogue import Catalogue
 from diffurecsys.serving.identifiers import BadHistoryError, read_history
 from diffurecsys.serving.top_items import TopItems, best_scores, top_items
 from diffurecsys.training.seeding import derive_generator
@@ -86,6 +85,8 @@ class Recommender:
             FileNotFoundError: a file is absent.
             DataError: a file is damaged, or they do not belong together.
         """
+        from diffurecsys.serving.catalogue import Catalogue  # reads Parquet; all else here needs PyTorch alone
+
         found, items = load_weights(Path(weights)), Catalogue.load(Path(catalogue))
         return cls(found.build(), items.identifiers, found.max_length, items.popularity)
 

@@ -10,21 +10,19 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from diffurecsys.data.split import TRAINING, StudyData, learning_from
 from diffurecsys.errors import DataError
 from diffurecsys.evaluation.ranks import Ranks, rank_targets
 from diffurecsys.machine import describe_machine, forget_peak_memory, peak_memory
 from diffurecsys.models.base import Ranker, scorer
-from diffurecsys.models.registry import build_ranker, find_family
 from diffurecsys.models.weights import RankerWeights
 from diffurecsys.study import Cell
 from diffurecsys.training.device import keep_freed_memory, resolve_device
+from diffurecsys.training.learn import learn
 from diffurecsys.training.records import EpochRecord, StepRecord
 from diffurecsys.training.refit import refit
 from diffurecsys.training.seeding import derive_generator
-from diffurecsys.training.trainer import train
 
 SPEED_USERS = 512  # whose ranking is timed
 
@@ -72,30 +70,11 @@ def fit_cell(
         best epoch), calibrated (what was chosen on validation), peak_memory (bytes, see `machine.peak_memory`; of all
         that `seconds` are of), users_per_second (ranked as in evaluation, of some validation users), device, machine.
     """
-    spec = cell.spec
-    ranker = build_ranker(spec.family, spec.network, data.store.n_items, derive_generator(cell.seed, "weights"))
-    if not spec.trains:
-        forget_peak_memory(torch.device("cpu"))
-    began = perf_counter()
-    ranker.observe(data)
-    seconds = perf_counter() - began
-    device, epochs = torch.device("cpu"), {}
-    history: tuple[EpochRecord, ...] = ()
-    if spec.trains:
-        forget_peak_memory(resolve_device(spec.training.device))
-        result = train(
-            ranker,
-            data,
-            spec.training,
-            seed=cell.seed,
-            version=find_family(spec.family).version,
-            checkpoint_path=checkpoint_path,
-            on_epoch=on_epoch,
-            on_step=on_step,
-            stop=stop,
-        )
-        history, device = result.history, torch.device(result.device)
-        seconds += result.seconds
+    spec, epochs = cell.spec, {}
+    forget_peak_memory(resolve_device(spec.training.device if spec.trains else "cpu"))
+    learnt = learn(cell, data, checkpoint_path=checkpoint_path, on_epoch=on_epoch, on_step=on_step, stop=stop)
+    ranker, result, history, device = learnt.ranker, learnt.result, learnt.history, learnt.device
+    if result is not None:
         epochs = {
             "epochs": len(history),
             "epochs_planned": spec.training.epochs,
@@ -105,11 +84,10 @@ def fit_cell(
             "loss": history[result.best_epoch - 1].loss,
         }
     began = perf_counter()
-    calibrated = ranker.eval().calibrate(data, derive_generator(cell.seed, "calibrate", device))
-    seconds += perf_counter() - began
+    calibrated = ranker.calibrate(data, derive_generator(cell.seed, "calibrate", device))
+    seconds = learnt.seconds + perf_counter() - began
     peak = peak_memory(device)
     identity = cell.identity(data.fingerprint)
-    state: dict[str, Tensor] = {name: value.detach().cpu().clone() for name, value in ranker.state_dict().items()}
     record = {
         "ranker": spec.name,
         "seed": cell.seed,
@@ -126,7 +104,7 @@ def fit_cell(
         "machine": describe_machine(device),
     }
     weights = RankerWeights(
-        spec.family, data.store.n_items, spec.network, state, identity, data.fingerprint, data.split.max_length
+        spec.family, data.store.n_items, spec.network, learnt.state(), identity, data.fingerprint, data.split.max_length
     )
     fitted = FittedCell(weights, history, record)
     if spec.final_fit_on == TRAINING:

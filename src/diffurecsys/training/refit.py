@@ -13,12 +13,10 @@ from torch import Tensor
 from diffurecsys.data.split import StudyData
 from diffurecsys.errors import DataError
 from diffurecsys.models.base import Ranker
-from diffurecsys.models.registry import build_ranker, find_family
 from diffurecsys.models.weights import RankerWeights
 from diffurecsys.study import Cell
+from diffurecsys.training.learn import learn
 from diffurecsys.training.records import EpochRecord, StepRecord
-from diffurecsys.training.seeding import derive_generator
-from diffurecsys.training.trainer import train
 
 
 @dataclass(frozen=True)
@@ -60,33 +58,12 @@ def refit(
         on_step: called after every step.
 
     Raises:
-        DataError: the chosen weights were left behind where they were made.
+        DataError: the chosen weights were left behind where they were made, or the number of epochs is missing.
     """
-    spec = cell.spec
-    ranker = build_ranker(spec.family, spec.network, data.store.n_items, derive_generator(cell.seed, "weights"))
+    if cell.spec.trains and not epochs:
+        raise DataError(f"how many epochs {cell.namespace} needs is not known: its record has no best_epoch")
     settings = chosen.build()
+    learnt = learn(cell, data, start=start, stop_after=epochs, checkpoint_path=checkpoint_path, on_step=on_step)
     began = perf_counter()
-    ranker.observe(data)
-    seconds, device = perf_counter() - began, torch.device("cpu")
-    history: tuple[EpochRecord, ...] = ()
-    if start is not None:
-        start(ranker)
-    if spec.trains:
-        if not epochs:
-            raise DataError(f"how many epochs {cell.namespace} needs is not known: its record has no best_epoch")
-        result = train(
-            ranker,
-            data,
-            spec.training,
-            seed=cell.seed,
-            version=find_family(spec.family).version,
-            stop_after=epochs,
-            checkpoint_path=checkpoint_path,
-            on_step=on_step,
-        )
-        history, device, seconds = result.history, torch.device(result.device), seconds + result.seconds
-    began = perf_counter()
-    ranker.eval().adopt(settings, data)
-    seconds += perf_counter() - began
-    state = {name: value.detach().cpu().clone() for name, value in ranker.state_dict().items()}
-    return Refitted(state, history, seconds, device)
+    learnt.ranker.adopt(settings, data)
+    return Refitted(learnt.state(), learnt.history, learnt.seconds + perf_counter() - began, learnt.device)

@@ -11,10 +11,10 @@ import ibis
 import pandas as pd
 
 from diffurecsys.data.split import StudyData
-from diffurecsys.pipelines.chosen import choose_cell, load_chosen, weights_file
+from diffurecsys.pipelines.chosen import load_model
 from diffurecsys.serving.catalogue import Catalogue
 from diffurecsys.serving.onnx_export import export_onnx
-from diffurecsys.serving.settings import FINAL, RecommendParameters
+from diffurecsys.serving.settings import RecommendParameters
 from diffurecsys.study import Study
 
 if TYPE_CHECKING:
@@ -40,12 +40,9 @@ def write_onnx(
     Raises:
         UserError: the ranker has no vectors.
     """
-    cell = None
-    if recommend.model != FINAL:
-        cell = choose_cell(study, study_ranks, evaluation.ranking, recommend.model, "recommend.model")
-    weights = load_chosen(weights_file(cells_folder, cell), split)
+    model, weights = load_model(study, study_ranks, evaluation.ranking, recommend.model, cells_folder, split)
     path = cells_folder / "onnx" / "model.onnx"
     exported = export_onnx(weights, path, recommend.reverse_steps)
-    logger.info("%s holds %s", path, cell.namespace if cell else FINAL)
+    logger.info("%s holds %s", path, model)
     record = {"family": weights.family, "identity": weights.identity, **dataclasses.asdict(exported)}
     return record, Catalogue.of(split, item_vocabulary.to_pyarrow())

@@ -11,12 +11,12 @@ import pandas as pd
 
 from diffurecsys.columns import USER, USER_ID
 from diffurecsys.data.split import StudyData
-from diffurecsys.pipelines.chosen import choose_cell, load_chosen, weights_file
+from diffurecsys.pipelines.chosen import load_model
 from diffurecsys.progress import users_progress
 from diffurecsys.serving.batch import KnownUsers, write_recommendations
 from diffurecsys.serving.catalogue import Catalogue
 from diffurecsys.serving.recommender import Recommender
-from diffurecsys.serving.settings import FINAL, RecommendParameters
+from diffurecsys.serving.settings import RecommendParameters
 from diffurecsys.serving.tables import read_asked, read_items, read_titles
 from diffurecsys.study import Study
 from diffurecsys.training.device import resolve_device
@@ -48,12 +48,7 @@ def recommend_to_users(
         DataError: a file of users, items or titles cannot be used.
         UserError: the model does not exist.
     """
-    if recommend.model == FINAL:
-        model, path = FINAL, weights_file(cells_folder, None)
-    else:
-        cell = choose_cell(study, study_ranks, evaluation.ranking, recommend.model, "recommend.model")
-        model, path = cell.namespace, weights_file(cells_folder, cell)
-    weights = load_chosen(path, split)
+    model, weights = load_model(study, study_ranks, evaluation.ranking, recommend.model, cells_folder, split)
     items = Catalogue.of(split, item_vocabulary.to_pyarrow())
     ranker = weights.build(resolve_device(evaluation.device))
     recommender = Recommender(ranker, items.identifiers, weights.max_length, items.popularity)
