@@ -21,6 +21,7 @@ class GaussianDiffusion(nn.Module):
         betas: float64 `[T]`.
         steps: int64 `[T]`, the step of the trained process that each step stands for (0 … T-1 unless strided); what
             the denoiser is told.
+        told: the same as numbers.
         alpha_bar: float64 `[T]`.
         posterior_x0: float64 `[T]`, weight of x_0 in the posterior mean (Eq. 23).
         posterior_xt: float64 `[T]`, weight of x_s in the posterior mean (Eq. 23 with Eq. 7's √α_s).
@@ -51,6 +52,13 @@ class GaussianDiffusion(nn.Module):
         self.posterior_x0 = previous.sqrt() * betas / (1 - self.alpha_bar)
         self.posterior_xt = alpha.sqrt() * (1 - previous) / (1 - self.alpha_bar)
         self.posterior_variance = (1 - previous) / (1 - self.alpha_bar) * betas
+        self.told: list[int] = self.steps.tolist()
+        noise = self.posterior_variance if reverse_variance == "posterior" else betas
+        self._mean: list[tuple[float, float]] = list(
+            zip(self.posterior_x0.tolist(), self.posterior_xt.tolist(), strict=True)
+        )
+        self._std: list[float] = noise.sqrt().tolist()
+        self._shorter: dict[int, GaussianDiffusion] = {}
         self.register_buffer("signal", self.alpha_bar.sqrt().float(), persistent=False)
         self.register_buffer("noise_level", (1 - self.alpha_bar).sqrt().float(), persistent=False)
 
@@ -70,6 +78,11 @@ class GaussianDiffusion(nn.Module):
             raise ValueError(f"reverse steps must lie in 1 … {len(self)} (the model's diffusion steps), got {steps}")
         if steps == len(self):
             return self
+        if steps not in self._shorter:
+            self._shorter[steps] = self._strided(steps)
+        return self._shorter[steps]
+
+    def _strided(self, steps: int) -> GaussianDiffusion:
         kept = torch.linspace(len(self) - 1, 0, steps + 1, dtype=torch.float64)[:-1].round().long().flip(0)
         alpha_bar = self.alpha_bar[kept]
         previous = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
@@ -87,11 +100,9 @@ class GaussianDiffusion(nn.Module):
 
     def reverse_mean(self, x_0: Tensor, x_s: Tensor, step: int) -> Tensor:
         """Mean of q(x_{s-1} | x_s, x_0) (Eq. 23)."""
-        return float(self.posterior_x0[step]) * x_0 + float(self.posterior_xt[step]) * x_s
+        of_x_0, of_x_s = self._mean[step]
+        return of_x_0 * x_0 + of_x_s * x_s
 
     def reverse_std(self, step: int) -> float:
         """Standard deviation of the noise added when stepping from s to s-1; 0 at the last step (s = 0)."""
-        if step == 0:
-            return 0.0
-        variance = self.posterior_variance if self.reverse_variance == "posterior" else self.betas
-        return float(variance[step].sqrt())
+        return self._std[step] if step else 0.0

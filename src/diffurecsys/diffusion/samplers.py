@@ -32,7 +32,7 @@ def sample_ddpm(
         x_0 after the last step, which is x̂_0 itself: the posterior mean at the first step has no weight on x_s.
     """
     for step in reversed(range(len(process))):
-        x_0 = denoise(x, int(process.steps[step]))
+        x_0 = denoise(x, process.told[step])
         x = process.reverse_mean(x_0, x, step)
         std = process.reverse_std(step)
         if std > 0:
@@ -55,7 +55,7 @@ def sample_ddim(process: GaussianDiffusion, denoise: Callable[[Tensor, int], Ten
         x̂_0 of the last step.
     """
     for step in reversed(range(1, len(process))):
-        x_0 = denoise(x, int(process.steps[step]))
+        x_0 = denoise(x, process.told[step])
         here, before = float(process.alpha_bar[step]), float(process.alpha_bar[step - 1])
         noise = (x - here**0.5 * x_0) / (1 - here) ** 0.5
         x = before**0.5 * x_0 + (1 - before) ** 0.5 * noise

@@ -147,4 +147,4 @@ class Draws:
         if self._given is None:
             return torch.zeros(shape)
         self._used += 1
-        return self._given[self._used - 1]
+        return self._given[self._used - 1].clone()  # what is drawn may be scaled in place

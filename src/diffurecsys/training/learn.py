@@ -14,9 +14,9 @@ from diffurecsys.data.split import StudyData
 from diffurecsys.models.base import Ranker
 from diffurecsys.models.registry import build_ranker, find_family
 from diffurecsys.study import Cell
-from diffurecsys.training.records import EpochRecord, StepRecord
+from diffurecsys.training.records import EpochRecord, StepRecord, TrainingResult
 from diffurecsys.training.seeding import derive_generator
-from diffurecsys.training.trainer import TrainingResult, train
+from diffurecsys.training.trainer import train
 
 
 @dataclass(frozen=True)
