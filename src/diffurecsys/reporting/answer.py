@@ -110,18 +110,14 @@ def _diffusion(results: Results, best: str) -> str:
         first = "It diffuses" if rival is None else f"It diffuses; the best without is {_standing(results, rival)}"
     else:
         rival, first = best, f"The best that diffuses is {_standing(results, ours)}"
-    against = [] if rival is None else [f"{ours} vs {rival}: {text}" for text in _pair(results, ours, rival)]
+    against = [] if rival is None else _pair(results, ours, rival)
     return f"{'; '.join([first, *against])}. {_controls(results, ours)}"
 
 
 def _controls(results: Results, ours: str) -> str:
     """Say how models do beside controls: in the study, or without their noised target in a sweep; `ours` if it can."""
     board = results.leaderboard
-    found = [
-        f"{ours} vs the control {name}: {text}."
-        for name in board.with_role(CONTROL)
-        for text in _pair(results, ours, name)
-    ]
+    found = [f"{text}." for name in board.with_role(CONTROL) for text in _pair(results, ours, name, control=True)]
     sweeps = results.tables.get(SWEEPS)
     rows = [] if sweeps is None else rows_of(sweeps[sweeps["metric"] == board.declared])
     controls = {row["base"]: row for row in rows if is_control(row) and row["relative_difference"] is not None}
@@ -133,15 +129,14 @@ def _controls(results: Results, ours: str) -> str:
     return " ".join(found) or "No control without diffusion was trained beside it."
 
 
-def _pair(results: Results, ours: str, other: str) -> list[str]:
-    """Describe the test of a pair as it was made, in whichever order."""
-    texts = []
-    for row in _compared(results):
-        if (row["model"], row["reference"]) == (ours, other):
-            texts.append(describe(row))
-        elif (row["model"], row["reference"]) == (other, ours):
-            texts.append(f"the other way round {describe(row)}")
-    return texts
+def _pair(results: Results, ours: str, other: str, *, control: bool = False) -> list[str]:
+    """Describe the test of a pair, named in the order in which it was made."""
+    names = {ours: ours, other: f"the control {other}" if control else other}
+    return [
+        f"{names[row['model']]} vs {names[row['reference']]}: {describe(row)}"
+        for row in _compared(results)
+        if {row["model"], row["reference"]} == {ours, other}
+    ]
 
 
 def _compared(results: Results) -> list[dict[str, Any]]:

@@ -71,6 +71,8 @@ def test_controls_of_the_study_are_told(make_results, comparison, role):
     rows = [comparison("cross_attention", "popularity", "NDCG@10", 0.2, 0.1, 0.3, 0.001)]
     results = dataclasses.replace(results, leaderboard=dataclasses.replace(board, scores=scores))
     assert "cross_attention vs the control popularity: +20.0 %" in answer(with_tests(results, rows))[2]
+    rows = [comparison("popularity", "cross_attention", "NDCG@10", 0.2, 0.1, 0.3, 0.001)]
+    assert "the control popularity vs cross_attention: +20.0 %" in answer(with_tests(results, rows))[2]
 
 
 def test_the_last_words_say_where_the_report_lies():
