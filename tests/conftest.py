@@ -163,11 +163,21 @@ def make_tiny(make_project: Callable[[], Project]) -> Callable[[], Project]:
     return make
 
 
+def _seed() -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _seeded_module() -> None:
+    """What a module's fixtures draw from PyTorch's global stream is the same in every run."""
+    _seed()
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """What a test draws from PyTorch's global stream is the same in every run."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+    _seed()
 
 
 @pytest.fixture

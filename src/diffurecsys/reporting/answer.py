@@ -101,7 +101,8 @@ def _named(name: str, row: Row) -> str:
 
 def _diffusion(results: Results, best: str) -> str:
     board, study = results.leaderboard, results.study
-    diffusing = [name for name in board.names if study.spec(name).network.capabilities.steps]
+    controls = set(board.with_role(CONTROL))  # walk the steps, but were trained without noised target
+    diffusing = [name for name in board.names if study.spec(name).network.capabilities.steps and name not in controls]
     ours = board.best(diffusing)
     if ours is None:
         return "No ranker of this study diffuses."

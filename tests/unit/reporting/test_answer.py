@@ -55,6 +55,18 @@ def test_a_best_baseline_leaves_diffusion_behind(make_results, comparison):
     assert "So nothing here shows that diffurec's diffusion contributes to accuracy" in diffusion
 
 
+def test_a_control_that_leads_is_not_what_diffuses(make_results):
+    results = make_results()
+    board = results.leaderboard
+    scores, cells = (
+        table.assign(role=table["role"].mask(table["model"] == "cross_attention", "control"))
+        for table in (board.scores, board.cells)
+    )
+    diffusion = answer(dataclasses.replace(results, leaderboard=dataclasses.replace(board, scores=scores, cells=cells)))[2]
+    assert diffusion.startswith("The best that diffuses is diffurec, 0.0460")
+    assert "the control cross_attention vs diffurec" in diffusion
+
+
 def test_without_diffusion_it_is_said(make_results):
     results = make_results()
     counting = results.study.specs[-1].network

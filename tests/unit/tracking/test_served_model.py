@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from unittest.mock import patch
 
 import mlflow
 import numpy as np
@@ -139,15 +141,16 @@ def sampling(save):
 @pytest.fixture(scope="module")
 def address(plain):
     """Of MLflow's own server, in a thread of this process."""
-    config = uvicorn.Config(scoring_server.init(plain[0]), host="127.0.0.1", port=0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/invocations"
-    server.should_exit = True
-    thread.join()
+    with patch.dict(os.environ):  # the server marks its process's environment, which later tests' processes inherit
+        config = uvicorn.Config(scoring_server.init(plain[0]), host="127.0.0.1", port=0, log_level="error")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/invocations"
+        server.should_exit = True
+        thread.join()
 
 
 def test_errors_are_sent_without_the_servers_paths(address):
