@@ -115,7 +115,7 @@ def expect_csv(content: bytes) -> Rows | Fault | Silent:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        lone = re.search(rb"\r(?!\n)", content)  # a line end to some, a character to others
+        lone = re.search(rb"\r(?!\n)|\"", content)  # a line end to some, a character to others; what quotes hold
         return Fault(None if lone else 1 + content.count(b"\n", 0, error.start))
     if "\0" in text or '"' in text.replace('""', "") or re.search("\r(?!\n)", text) or "\x1a" in text:
         return Silent()  # where quotes stand inside values readers differ
@@ -165,6 +165,8 @@ def expect_json(content: bytes) -> Rows | Fault | Silent:
         values = [found.get(name) for name in ("user", "item", "time")]
         if any(isinstance(value, dict | list | bool) for value in values):
             return Silent()
+        if re.search(r"[eE][-+]?\d{3,}$", str(values[2])):
+            return Silent()  # a number that is 0 or endless to most readers of JSON
         if any(isinstance(found.get(name), int) != isinstance(EVENTS[0][0], int) for name in ("user", "item")):
             kinds.add("number")
         records.append((number, *(None if value is None else str(value) for value in values)))

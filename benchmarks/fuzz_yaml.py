@@ -108,10 +108,12 @@ def unlike(raw: dict[str, Any], found: Parameters) -> list[str]:
 
 def _same(said: str, read: str) -> bool:
     plain = [text.strip("()[]").replace("'", "").replace(",", " ").replace(";", " ").split() for text in (said, read)]
+    if plain[0] == plain[1] or said == "None":
+        return True
     try:
         return [float(word) for word in plain[0]] == [float(word) for word in plain[1]]
     except ValueError:
-        return plain[0] == plain[1] or said == "None"
+        return False
 
 
 class Values:

@@ -133,7 +133,9 @@ def test_a_sweep_with_a_slip_of_the_finger_is_refused():
     slips = ({"n_seeds": 10**9}, {"values": [math.nan]}, {"n_seeds": True}, {"values": []}, {"rankers": ["hstu"] * 2})
     values = ("abc", "1", 1.5, True, -1, 10**30, [1], {"a": 1}, None, "2024-01-01")
     for slip in (*slips, *({"values": [value]} for value in values)):
-        assert "study.sweeps.blocks." in _refusal(study={**TWO["study"], "sweeps": {"blocks": {**sweep, **slip}}})
+        for more in ({}, {"parameter": "network.nothing"}):
+            changed = {"blocks": {**sweep, **slip, **more}}
+            assert "study.sweeps.blocks" in _refusal(study={**TWO["study"], "sweeps": changed})
 
 
 def test_a_searched_space_holds_what_its_settings_may_be():

@@ -19,14 +19,14 @@ def unfit_value(spec: RankerSpec, setting: str, value: Any, path: str) -> list[s
         value: in place of the configured one.
         path: of the list that holds it.
     """
+    if value is not None and not isinstance(value, bool | int | float | str):
+        return [f"{path} must hold single values, got {value!r}"]
     *parts, name = setting.split(".")
     owner: Any = spec
     for part in parts:
         owner = getattr(owner, part, None)
     if not dataclasses.is_dataclass(owner) or isinstance(owner, type | RankerSpec) or not hasattr(owner, name):
         return []  # said elsewhere
-    if value is not None and not isinstance(value, bool | int | float | str):
-        return [f"{path} must hold single values, got {value!r}"]
     problems: list[str] = []
     configured = {part.name: getattr(owner, part.name) for part in dataclasses.fields(owner) if part.init}
     found = typed(type(owner), {**configured, name: value}, f"{spec.name}.{'.'.join(parts)}", problems)

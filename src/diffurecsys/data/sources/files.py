@@ -150,7 +150,9 @@ def describe_file(
         with open_bytes(path, compression) as stream:
             start = stream.read(HEADER_BYTES)
     except (OSError, EOFError, pa.ArrowException) as error:
-        raise SourceError(f"{path} cannot be read: {error}") from error
+        if compression == "none":
+            raise SourceError(f"{path} cannot be read: {error}") from error
+        raise _broken(path, compression, error) from error
     return _lay_out(path, found, compression, start, delimiter, quote, header)
 
 
@@ -185,7 +187,11 @@ def check_whole(file: SourceFile) -> None:
                 while stream.read(_CHUNK):
                     pass
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise SourceError(f"{file.path} is not a whole {file.compression} file ({error}); fetch it again") from error
+        raise _broken(file.path, file.compression, error) from error
+
+
+def _broken(path: Path, compression: str, error: Exception) -> SourceError:
+    return SourceError(f"{path} is not a whole {compression} file ({error}); fetch it again")
 
 
 def _lay_out(
