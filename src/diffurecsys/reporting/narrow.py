@@ -63,7 +63,7 @@ def _stack(figure: Figure, panels: list[Axes], restore: ExitStack) -> None:
         restore.callback(panel.set_xlabel, panel.get_xlabel())
         restore.callback(panel.set_ylabel, panel.get_ylabel())
         panel.set_xlabel(textwrap.fill(panel.get_xlabel(), _AXIS_LETTERS))
-        panel.set_ylabel(textwrap.fill(label_of[spec.rowspan.start], _AXIS_LETTERS))
+        panel.set_ylabel(textwrap.fill(panel.get_ylabel() or label_of[spec.rowspan.start], _AXIS_LETTERS))
         _turn(panel, restore)
 
 

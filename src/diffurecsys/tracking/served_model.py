@@ -6,10 +6,10 @@ MLflow copies this file beside the weights and runs it whenever `mlflow.pyfunc.l
 from __future__ import annotations
 
 import logging
-import math
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.exceptions import MlflowException
@@ -22,6 +22,7 @@ from diffurecsys.tracking.strict_mlflow import hide_stack_traces, refuse_unknown
 
 logger = logging.getLogger(__name__)
 
+_BEYOND, _SHOWN = 2**63, 40
 PARAMETERS = ("k", "exclude_history", "reverse_steps")
 
 
@@ -85,9 +86,17 @@ def _checked(params: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"no such parameter: {', '.join(unknown)}; there are {', '.join(PARAMETERS)}")
     k, exclude, steps = params.get("k", 10), params.get("exclude_history", False), params.get("reverse_steps")
     for name, value in (("k", k), ("reverse_steps", steps)):
-        if value is not None and (isinstance(value, bool) or not math.isfinite(value) or value != int(value)):
-            raise ValueError(f"{name} must be a whole number, got {value!r}")
+        if value is None and name == "reverse_steps":
+            continue
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not number or not -_BEYOND < value < _BEYOND or value != int(value):
+            raise ValueError(f"{name} must be a whole number, got {_shown(value)}")
     return {"k": int(k), "exclude_history": bool(exclude), "reverse_steps": None if steps is None else int(steps)}
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _as_clients_say(message: str) -> str:

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from matplotlib.figure import Figure
 
-from diffurecsys.reporting.narrow import WIDTH
+from diffurecsys.reporting.narrow import WIDTH, narrowed
 from diffurecsys.reporting.paper import paper_results
 from diffurecsys.reporting.report import (
     escape_latex,
@@ -279,6 +279,14 @@ def test_on_a_phone_a_figure_stands_in_one_column_and_is_afterwards_what_it_was(
     text = [element.text for element in slim.iter("{http://www.w3.org/2000/svg}text")]
     assert text.count("transitions") == 2  # either panel names its bars
     assert embed_svg(figure, "", prefix="one") == before
+
+
+def test_on_a_phone_every_panel_keeps_its_own_names(histories):
+    figure = draw_curves(histories)
+    names = [(panel.get_xlabel(), panel.get_ylabel()) for panel in figure.axes]
+    with narrowed(figure):
+        assert [(panel.get_xlabel(), panel.get_ylabel()) for panel in figure.axes] == names
+    assert len(set(names)) == 2
 
 
 def test_the_same_results_give_the_same_bytes(make_report, make_leaderboard):

@@ -123,6 +123,8 @@ def test_reverse_steps_are_a_parameter_only_where_there_are_any(save, plain):
         ({"reverse_steps": 0}, "reverse_steps must lie in 1 … 4, got 0"),
         ({"reverse_steps": -1}, "reverse_steps must lie in 1 … 4, got -1"),
         ({"k": 0}, "k must be at least 1, got 0"),
+        ({"k": None}, "k must be a whole number, got None"),
+        ({"k": 10**400}, "k must be a whole number, got 10{39}…$"),
         ({"kk": 3}, "no such parameter: kk; this model has exclude_history, k, reverse_steps"),
         ({"k": "many"}, "k"),
         ({"exclude_history": "yes"}, "exclude_history"),
