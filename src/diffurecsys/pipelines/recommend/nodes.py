@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import pandas as pd
 
-from diffurecsys.columns import USER, USER_ID
+from diffurecsys.columns import ITEM_ID, TITLE, USER, USER_ID
 from diffurecsys.data.split import StudyData
 from diffurecsys.pipelines.chosen import load_model
 from diffurecsys.progress import users_progress
@@ -35,6 +35,8 @@ def recommend_to_users(
     study_ranks: pd.DataFrame,
     user_vocabulary: ibis.Table,
     item_vocabulary: ibis.Table,
+    item_details: ibis.Table,
+    read_record: dict[str, Any],
     cells_folder: Path,
     raw_folder: Path,
     recommendations_folder: Path,
@@ -76,7 +78,8 @@ def recommend_to_users(
             exclude_seen=recommend.exclude_seen,
             banned=banned,
             steps=recommend.reverse_steps,
-            titles=read_titles(raw_folder / recommend.titles) if recommend.titles else None,
+            titles=read_titles(raw_folder / recommend.titles) if recommend.titles else _titles(item_details),
+            types=read_record.get("types"),
             on_users=on_users,
         )
     logger.info("%s holds %s recommendations for %s users", output, f"{written.rows:,}", f"{written.users:,}")
@@ -88,3 +91,9 @@ def recommend_to_users(
         **{name: getattr(written, name) for name in ("users", "rows", "sources", "unknown_items")},
     }
     return record, written.preview.to_pandas()
+
+
+def _titles(details: ibis.Table) -> dict[str, str] | None:
+    """Return the titles that came with the data."""
+    known = details.filter(ibis._[TITLE].notnull()).select(ITEM_ID, TITLE).to_pyarrow()
+    return dict(zip(known[ITEM_ID].to_pylist(), known[TITLE].to_pylist(), strict=True)) if known.num_rows else None
