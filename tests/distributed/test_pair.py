@@ -28,13 +28,17 @@ TRAINED = PAIR.trained(CASES)
 
 
 @pytest.fixture(scope="module")
-def alone():
-    return PAIR.everything()
+def alone(tmp_path_factory):
+    return PAIR.everything(tmp_path_factory.mktemp("alone"))
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    out = tmp_path_factory.mktemp("pair")
+def out(tmp_path_factory):
+    return tmp_path_factory.mktemp("pair")
+
+
+@pytest.fixture(scope="module")
+def pair(out):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, str(HERE / "pair.py"), str(out)], check=True, env=environment)
@@ -52,6 +56,18 @@ def test_the_loss_curve_is_that_of_one_process(name, alone, pair):
     assert len(expected) == 50
     for process in pair:
         torch.testing.assert_close(torch.tensor(process[name]["losses"]), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_have_the_length_that_they_have_in_one_process(name, alone, pair):
+    expected = torch.tensor(alone[name]["norms"])
+    assert len(expected) == 50
+    torch.testing.assert_close(torch.tensor(pair[0][name]["norms"]), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_the_first_process_alone_writes_checkpoints(out, pair):
+    assert sorted(path.stem for path in (out / "process_0").iterdir()) == TRAINED
+    assert not (out / "process_1").exists()
 
 
 @pytest.mark.parametrize("name", TRAINED)
