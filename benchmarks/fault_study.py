@@ -41,7 +41,8 @@ significance: {n_resamples: 100}
 probes: {rankers: []}
 maps: {rankers: []}
 """
-TIMES = ("seconds", "labels_per_second")
+TIMES = ("seconds", "labels_per_second", "users_per_second", "peak_mebibytes")
+ABOUT_TIMES = ("report.tex", "training_times.csv")
 
 
 def make_project(root: Path) -> Path:
@@ -98,11 +99,13 @@ def artefacts(root: Path) -> dict[str, str]:
         if not path.is_file() or any(part.startswith(".") for part in path.relative_to(data).parts):
             continue
         parts = [part for part in name.split("/") if not part.startswith("20")]  # a version
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
+        if path.name in ABOUT_TIMES:
+            continue
+        if path.suffix in (".parquet", ".csv"):
+            table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str)
             table = table.drop(columns=[column for column in TIMES if column in table.columns])
             found["/".join(parts)] = hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
-        elif path.suffix in (".safetensors", ".npz", ".zip", ".tex") or "tables/" in name:
+        elif path.suffix in (".safetensors", ".npz", ".zip"):
             found["/".join(parts)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return {name: digest for name, digest in found.items() if "study/cells" not in name and "leaderboard" not in name}
 

@@ -6,12 +6,14 @@ import sys
 
 import rich
 
+from diffurecsys.configuration import StudyConfigLoader
 from diffurecsys.context import StudyContext
 from diffurecsys.errors import hide_tracebacks_of_user_errors
 from diffurecsys.hooks import StudyHooks
 from diffurecsys.tracking.hooks import TrackingHooks
 
 CONTEXT_CLASS = StudyContext
+CONFIG_LOADER_CLASS = StudyConfigLoader
 HOOKS = (StudyHooks(), TrackingHooks())
 # kedro-mlflow's hooks run inside TrackingHooks; Kedro's telemetry not at all
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")

@@ -17,8 +17,14 @@ from diffurecsys.errors import DataError
 
 SUFFIX = ".inter"
 
-_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)  # while its content is read
-_UNREADABLE = (*_BROKEN, NotImplementedError, ValueError, struct.error, OSError)  # all that damage makes zipfile raise
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+)  # while its content is read; bzip2: OSError
+_UNREADABLE = (*_BROKEN, NotImplementedError, ValueError, struct.error)  # all that damage makes zipfile raise
 _ENCRYPTED_FLAG = 0x1
 _LISTED = 20
 _MOST_UNPACKED = 64 << 20  # bytes that any member may have; beyond,

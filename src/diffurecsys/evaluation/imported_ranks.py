@@ -20,11 +20,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as pcsv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from diffurecsys.columns import ITEM_ID, RANK, SCORE, SPLIT, SPLITS, TEST, USER_ID, VALIDATION
+from diffurecsys.data.arrow_tables import as_text, read_arrow_table, refuse_missing
 from diffurecsys.data.split import StudyData
 from diffurecsys.data.store import Examples
 from diffurecsys.errors import DataError
@@ -92,30 +91,35 @@ def read_imported_ranks(
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"import_ranks: there is no file {path}")
-    try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path)
-        else:
-            names = pcsv.open_csv(path).schema.names
-            text = {name: pa.string() for name in (USER_ID, ITEM_ID, SPLIT) if name in names}
-            options = pcsv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""])
-            table = pcsv.read_csv(path, convert_options=options)
-    except pa.ArrowException as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    table = read_arrow_table(path, (USER_ID, ITEM_ID, SPLIT))
     names = table.column_names
     if USER_ID not in names or not {RANK, SCORE}.intersection(names):
         raise DataError(f"{path} must have user_id and rank, or user_id, item_id and score or rank; it has {names}")
     if ITEM_ID not in names and RANK not in names:
         raise DataError(f"{path} has scores, but no item_id that they are of")
-    frame: pd.DataFrame = table.to_pandas()
-    for name in (USER_ID, ITEM_ID):
-        if name in frame:
-            if frame[name].isna().any():
-                raise DataError(f"{path}: {name} is empty in row {int(frame[name].isna().argmax()) + 1}")
-            if pd.api.types.is_float_dtype(frame[name]):
-                raise DataError(f"{path}: {name} holds fractions; identifiers are texts or whole numbers")
-            frame[name] = frame[name].astype(str)
+    used = {name: table[name] for name in (USER_ID, ITEM_ID, SPLIT, RANK, RANK_UNSEEN, SCORE) if name in names}
+    for name, column in used.items():
+        if name in (USER_ID, ITEM_ID, SPLIT):
+            used[name] = as_text(column, name, path)
+            refuse_missing(used[name], name, path)
+        elif pa.types.is_dictionary(column.type):
+            used[name] = column.cast(column.type.value_type)
+        elif not _may_be_number(column.type):
+            raise DataError(f"{path}: {name} is {column.type}; it must hold numbers")
+    frame: pd.DataFrame = pa.table(used).to_pandas()
     return frame
+
+
+def _may_be_number(kind: pa.DataType) -> bool:
+    """Whether values of a type are numbers, or texts of which each is looked at."""
+    return (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_null(kind)
+    )
 
 
 def _check_users(path: Path, split: str, part: pd.DataFrame, own: IntArray, users: Sequence[str]) -> None:

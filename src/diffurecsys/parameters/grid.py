@@ -10,6 +10,7 @@ from diffurecsys.models.base import Family, RankerConfig
 from diffurecsys.models.registry import FamilyError, find_family
 from diffurecsys.parameters.errors import typed, unknown_rankers
 from diffurecsys.parameters.sections import RankerParameters, StudyParameters
+from diffurecsys.parameters.varied import unfit_value
 from diffurecsys.study import RankerSpec, Study, Sweep
 from diffurecsys.training.config import TrainingConfig
 
@@ -31,6 +32,14 @@ def read_study(
     sweeps: dict[str, Sweep] = {}
     for name, sweep in parameters.sweeps.items():
         named += unknown_rankers(sweep.rankers, f"study.sweeps.{name}.rankers", list(found))
+        known = [entry[0] for ranker in sweep.rankers if (entry := found.get(ranker)) is not None]
+        place = f"study.sweeps.{name}.values"
+        named += [
+            problem
+            for spec in known
+            for value in sweep.values
+            for problem in unfit_value(spec, sweep.parameter, value, place)
+        ]
         sweeps[name] = Sweep(sweep.rankers, sweep.parameter, sweep.values, sweep.n_seeds)
     problems += named
     ready = {name: entry for name, entry in found.items() if entry is not None}

@@ -14,6 +14,7 @@ from diffurecsys.parameters.imports import read_imports
 from diffurecsys.parameters.names import DATASET_NAME, unfit_names
 from diffurecsys.parameters.sections import OTHERS, SECTIONS, Parameters, PreprocessingParameters
 from diffurecsys.parameters.splitting import SplitParameters
+from diffurecsys.parameters.varied import unfit_spaces
 from diffurecsys.study import Study
 from diffurecsys.tuning.space import space_problems
 
@@ -34,7 +35,7 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
     parts = {name: typed(kind, raw.get(name), name, problems) for name, kind in SECTIONS.items()}
     experiment = plain(raw, "experiment", str, problems)
     threads = plain(raw, "threads", int, problems, optional=True)
-    if threads is not None and threads < 1:
+    if isinstance(threads, int) and threads < 1:
         problems.append(f"threads: must be at least 1, got {threads}")
     study = read_study(parts["study"], raw.get("models") or {}, read_imports(raw, problems), problems)
     if study is not None:
@@ -45,7 +46,7 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
                 study = dataclasses.replace(study, **{field_name: section.rankers})
         if (tuning := parts["tuning"]) is not None:
             problems += unknown_rankers(tuning.rankers or (), "tuning.rankers", study.names)
-            problems += space_problems(tuning, study)
+            problems += space_problems(tuning, study) or unfit_spaces(tuning, study)
     if study is not None and (preprocessing := parts["preprocessing"]) is not None:
         problems += _too_long_histories(study, preprocessing.max_length)
     if parts["split"] and parts["preprocessing"]:

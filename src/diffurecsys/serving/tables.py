@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pcsv
-import pyarrow.parquet as pq
 
 from diffurecsys.columns import ITEM_ID, TITLE, USER_ID
+from diffurecsys.data.arrow_tables import as_text, read_arrow_table, refuse_missing
 from diffurecsys.errors import DataError
 
 
@@ -38,21 +36,9 @@ def read_table(path: Path, *wanted: str) -> pa.Table:
     Raises:
         DataError: the file is missing or damaged, lacks a column, or has an empty cell in one.
     """
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path)
-        elif path.suffix == ".csv":
-            names = pcsv.open_csv(path).schema.names
-            text = pcsv.ConvertOptions(
-                column_types={name: pa.string() for name in names}, strings_can_be_null=True, null_values=[""]
-            )
-            table = pcsv.read_csv(path, convert_options=text)
-        else:
-            raise DataError(f"{path} must end with .parquet or .csv")
-    except pa.ArrowException as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    if path.suffix not in (".parquet", ".csv"):
+        raise DataError(f"{path} must end with .parquet or .csv")
+    table = read_arrow_table(path)
     columns = {}
     for name in (USER_ID, ITEM_ID, TITLE, *wanted):
         if name not in table.column_names:
@@ -61,21 +47,11 @@ def read_table(path: Path, *wanted: str) -> pa.Table:
             continue
         column = table[name]
         if name in (USER_ID, ITEM_ID):
-            column = _as_text(column, name, path)
-        if name in wanted and column.null_count:
-            row = pc.index(pc.is_null(column), True).as_py()
-            raise DataError(f"{path}: {name} is empty in row {row + 1} (of {column.null_count} such rows)")
+            column = as_text(column, name, path)
+        if name in wanted:
+            refuse_missing(column, name, path)
         columns[name] = column
     return pa.table(columns)
-
-
-def _as_text(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.cast(kind.value_type), kind.value_type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
-        raise DataError(f"{path}: {name} is {kind}; identifiers are texts or whole numbers")
-    return column.cast(pa.string())
 
 
 def read_items(path: Path) -> list[str]:

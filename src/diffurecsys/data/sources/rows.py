@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from diffurecsys.data.sources.files import SourceError, SourceFile
+from diffurecsys.data.sources.files import SourceError, SourceFile, check_whole
 from diffurecsys.data.sources.lines import lines_at
 from diffurecsys.data.sources.sql import epoch, identifier, literal, microseconds
 
@@ -58,10 +58,11 @@ def load_rows(
         time_zone: of times without zone.
 
     Raises:
-        SourceError: a file lacks a column or cannot be read.
+        SourceError: a file lacks a column, is damaged or cannot be read.
     """
     rejects: list[Reject] = []
     for number, file in enumerate(files):
+        check_whole(file)
         relation, texts, types, native = _columns(connection, file, columns, time_zone)
         selected = []
         for name, text in texts.items():
