@@ -161,7 +161,7 @@ def gather_rows(x: Tensor, counts: Sequence[int]) -> Tensor:
     part = _part.get()
     if part is None:
         return x
-    gathered: Tensor = _Gather.apply(x, tuple(counts), part.team)
+    gathered: Tensor = _Gather.apply(x, tuple(counts), part.team)  # type: ignore[no-untyped-call]  # torch's own
     return gathered
 
 
@@ -187,6 +187,7 @@ class _Gather(torch.autograd.Function):
 
 # --- joining ----------------------------------------------------------------------------------------------------------
 
+ENDED = "another process of this training has ended, or all were told to"
 LOST = re.compile(r"connection (closed|reset|refused)|broken pipe|gloo|nccl|socket", re.IGNORECASE)
 
 
@@ -228,12 +229,12 @@ def as_lost(error: Exception) -> LostProcessError | None:
         return error
     if isinstance(error, UserError) or not LOST.search(str(error)):
         return None
-    return LostProcessError("another process of this training has ended")
+    return LostProcessError(ENDED)
 
 
 def _told_to_end(signum: int, frame: FrameType | None) -> None:
     """`torchrun` tells the others once one has ended."""
-    raise LostProcessError("another process of this training has ended, or all were told to")
+    raise LostProcessError(ENDED)
 
 
 def _own_device(device: str) -> str:

@@ -80,11 +80,15 @@ def noise_of(seed: int, epoch: int, team: Team, device: torch.device) -> Generat
 
 
 class _Loss(nn.Module):
-    """DistributedDataParallel calls `forward`, and rankers have `loss`."""
+    """DistributedDataParallel calls `forward`, and rankers have `loss`.
+
+    The parameter has no use: where all have one, DistributedDataParallel prints that looking for others costs time.
+    """
 
     def __init__(self, ranker: Ranker) -> None:
         super().__init__()
         self.ranker = ranker
+        self.unused = nn.Parameter(torch.zeros((), device=next(ranker.parameters()).device))
 
     def forward(self, batch: PackedBatch, generator: Generator) -> Tensor:
         return self.ranker.loss(batch, generator)
@@ -98,7 +102,6 @@ def add_up_gradients(ranker: Ranker) -> Loss:
     run adds up as an unbroken one does. Buffers are not exchanged: all processes count the same steps.
     """
     _warn_of_large_tables(ranker)
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")  # they differ by step
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # its successor is new in 2.13
         return DistributedDataParallel(_Loss(ranker), find_unused_parameters=True, broadcast_buffers=False)
