@@ -114,7 +114,7 @@ class Served:
     def expect(self, content: bytes) -> Any:
         """Ask the recommender itself."""
         try:
-            body = json.loads(content.decode(), parse_constant=_refuse)
+            body = json.loads(content.decode("utf-8", "surrogatepass"), parse_constant=_refuse)  # as Python takes bytes
         except (ValueError, RecursionError):
             return Fault()
         histories = rows(body)

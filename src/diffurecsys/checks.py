@@ -45,6 +45,30 @@ def within(config: Any, low: float, high: float, *names: str) -> None:  # noqa: 
             raise ValueError(f"{name} must lie in [{low:g}, {high:g}), got {value}")
 
 
+def each_once(config: Any, *names: str) -> None:  # noqa: ANN401
+    """Refuse lists that hold a value twice; None is left alone.
+
+    Raises:
+        ValueError: `reverse_steps must hold each value once, got [1, 1]`.
+    """
+    for name in names:
+        values = getattr(config, name)
+        if values is not None and len(set(values)) < len(values):
+            raise ValueError(f"{name} must hold each value once, got {list(values)}")
+
+
+def file_names(config: Any, *names: str) -> None:  # noqa: ANN401
+    """Refuse what names no file or folder: nothing, or characters that no path has; None is left alone.
+
+    Raises:
+        ValueError: `users must name a file or folder, got ' '`.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and (not value.strip() or not value.isprintable()):
+            raise ValueError(f"{name} must name a file or folder, got {value!r}")
+
+
 def one_of(config: Any, known: Collection[str], *names: str) -> None:  # noqa: ANN401
     """Refuse fields that are none of `known`.
 

@@ -17,6 +17,7 @@ BASELINES = ["popularity", "last_item_transition", "transitions", "sasrec"]
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks/01_explore_results.ipynb"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REPORTS = "08_reporting/sample"
+LETTERS = "all => all.filter(one => one.textContent.trim()).map(one => one.getBoundingClientRect().height)"
 
 pytestmark = pytest.mark.slow
 
@@ -114,9 +115,12 @@ def test_the_report_draws_what_it_says_without_a_request_or_an_error(study):
                 assert trouble == []
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
                 if path == pages[0]:
-                    drawn = page.locator("figure svg").evaluate_all("all => all.map(one => one.getBBox().width)")
+                    shown = page.locator("figure svg:visible")
+                    drawn = shown.evaluate_all("all => all.map(one => one.getBBox().width)")
                     assert len(drawn) == 11
                     assert min(drawn) > 100
+                    letters = page.locator("figure svg:visible text").evaluate_all(LETTERS)
+                    assert min(letters) >= 9, f"letters of {min(letters)} pixels at {width}"
                     links = page.locator("nav a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
                     assert all(page.locator(link).count() == 1 for link in links)
                     empty = "all => all.filter(one => one.children.length < 2).length"

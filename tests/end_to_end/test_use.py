@@ -83,7 +83,7 @@ def test_files_say_who_and_what(finished):
 
 
 def test_a_model_that_is_not_there_is_named(finished):
-    with pytest.raises(UserError, match=r"recommend\.model: no ranker 'sasrek' in this study; choose from popularity"):
+    with pytest.raises(UserError, match=r"recommend\.model: no ranker 'sasrek'; did you mean sasrec\?"):
         finished.run("recommend", env="tiny", params={"recommend": {"model": "sasrek"}})
     with pytest.raises(FileNotFoundError, match=r"no weights at .*final"):
         finished.run("recommend", env="tiny", params={"recommend": {"model": "final"}})

@@ -7,10 +7,10 @@ import math
 import re
 import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -85,9 +85,13 @@ def _short(number: float) -> str:
     return f"{number:g}" if abs(number) < sys.float_info.max else f"a number of {len(str(number))} digits"
 
 
-def _number(word: str) -> Any:  # noqa: ANN401
-    """Read one word of a list as YAML would, without its collections."""
-    return yaml.safe_load(word) if re.fullmatch(r"[-+]?[\d.][\d.eE+-]*", word) else word
+def _number(word: str) -> int | float | str:
+    """Read one word of a list as a number where it is one; YAML would make dates of some."""
+    if re.fullmatch(r"[-+]?[\d.][\d.eE+-]*", word):
+        for kind in (int, float):
+            with suppress(ValueError):
+                return kind(word)
+    return word
 
 
 def plain(raw: Mapping[str, Any], name: str, kind: type[T], problems: list[str], *, optional: bool = False) -> Any:  # noqa: ANN401

@@ -14,6 +14,10 @@ _MOST = {
     "seed": 2**32 - 1,  # of NumPy's, scikit-learn's and openTSNE's generators
     "learning_rate": 1_000,
     "embedding_std": 1_000,
+    "lr_decay": 1,  # a rate that grows is no decay
+    "epochs": 10_000_000,
+    **dict.fromkeys(("weight_decay", "delta", "contrast", "divergence", "penalty", "temperature"), 1_000_000),
+    **dict.fromkeys(("negatives_power", "noise_power"), 100),
 }
 _ANY = 1_000_000_000_000_000
 

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from diffurecsys.checks import at_least, device, one_of, within
+from diffurecsys.checks import at_least, device, each_once, one_of, within
 from diffurecsys.data.specs import DatasetSpec, check_mirror
 from diffurecsys.data.split import TRAINING
 from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
@@ -133,6 +133,8 @@ class GroupParameters(Section):
         within(self, 1e-9, 1, "head_share")
         if not all(0 < quantile < 1 for quantile in self.length_quantiles):
             raise ValueError(f"length_quantiles must lie between 0 and 1, got {list(self.length_quantiles)}")
+        if list(self.length_quantiles) != sorted(set(self.length_quantiles)):
+            raise ValueError(f"length_quantiles must ascend, each once, got {list(self.length_quantiles)}")
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ class ProbeParameters(Section):
             raise ValueError(f"ensemble_sizes must hold 1 and something larger, got {list(self.ensemble_sizes)}")
         if not self.reverse_steps or min(self.reverse_steps) < 1:
             raise ValueError(f"reverse_steps must be positive numbers, got {list(self.reverse_steps)}")
+        each_once(self, "rankers", "ensemble_sizes", "reverse_steps")
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,7 @@ class MapParameters(Section):
         at_least(self, 1 + 1e-9, "perplexity")
         at_least(self, 2, "samples")
         at_least(self, 0, "seed")
+        each_once(self, "rankers")
 
 
 @dataclass(frozen=True)
@@ -259,6 +263,12 @@ class SweepParameters(Section):
     values: tuple[Any, ...]
     n_seeds: int = 1
 
+    def __post_init__(self) -> None:
+        """Refuse a sweep of nothing."""
+        each_once(self, "rankers")
+        if self.n_seeds and not (self.values and self.rankers):
+            raise ValueError("values must hold at least one value, and rankers one ranker; n_seeds: 0 leaves it out")
+
 
 @dataclass(frozen=True)
 class StudyParameters(Section):
@@ -277,6 +287,10 @@ class StudyParameters(Section):
     references: tuple[str, ...] = ()
     sweeps: dict[str, SweepParameters] = field(default_factory=dict)
     final_fit_on: FinalFitOn = TRAINING
+
+    def __post_init__(self) -> None:
+        """Refuse a reference that is named twice."""
+        each_once(self, "references")
 
 
 @dataclass(frozen=True)

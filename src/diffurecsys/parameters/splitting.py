@@ -42,6 +42,9 @@ class SplitParameters:
                 object.__setattr__(self, name, usual)
             else:
                 _check_point(name, value)
+        first, second = self.validation_from, self.test_from
+        if isinstance(first, float | int) and isinstance(second, float | int) and first >= second:
+            raise ValueError(f"validation_from must lie before test_from, got {first} and {second}")
 
 
 def _check_point(name: str, value: float | str) -> None:

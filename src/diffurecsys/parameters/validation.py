@@ -15,6 +15,7 @@ from diffurecsys.parameters.names import DATASET_NAME, unfit_names
 from diffurecsys.parameters.sections import OTHERS, SECTIONS, Parameters, PreprocessingParameters
 from diffurecsys.parameters.splitting import SplitParameters
 from diffurecsys.parameters.varied import unfit_spaces
+from diffurecsys.serving.settings import BEST, FINAL
 from diffurecsys.study import Study
 from diffurecsys.tuning.space import space_problems
 
@@ -47,6 +48,11 @@ def validate_parameters(raw: Mapping[str, Any]) -> Parameters:
         if (tuning := parts["tuning"]) is not None:
             problems += unknown_rankers(tuning.rankers or (), "tuning.rankers", study.names)
             problems += space_problems(tuning, study) or unfit_spaces(tuning, study)
+    if study is not None:
+        for name, special in (("recommend", (BEST, FINAL)), ("final_fit", (BEST,))):
+            use: Any = parts[name]
+            if use is not None:
+                problems += unknown_rankers((use.model,), f"{name}.model", (*special, *study.names))
     if study is not None and (preprocessing := parts["preprocessing"]) is not None:
         problems += _too_long_histories(study, preprocessing.max_length)
     if parts["split"] and parts["preprocessing"]:

@@ -18,7 +18,7 @@ from diffurecsys.evaluation.dataset_facts import QUANTILES, TOP_SHARES, DatasetF
 from diffurecsys.reporting.protocol import protocol_rows, reading_row
 from diffurecsys.reporting.report import environment
 from diffurecsys.reporting.style import COLOURS, GREY, INK, add_caption, style_panel
-from diffurecsys.reporting.svg import embed_svg
+from diffurecsys.reporting.svg import embed_figure
 from diffurecsys.reporting.text_table import Line, Table
 
 Counts = Mapping[str, Mapping[str, int]]
@@ -150,7 +150,7 @@ def find_warnings(facts: DatasetFacts, *, protocol: str, ticks: int) -> list[str
 
 def render_page(page: DatasetPage, figure: Figure) -> tuple[str, str]:
     """Return the page as HTML that requests nothing else, and as Markdown."""
-    drawing = embed_svg(figure, "lengths, popularity and times", prefix="figure-1")
+    drawing = embed_figure(figure, "lengths, popularity and times", prefix="figure-1")
     templates = environment()
     html = templates.get_template("dataset.html.j2").render(page=page, drawing=drawing)
     return html, templates.get_template("dataset.md.j2").render(page=page)

@@ -18,7 +18,7 @@ from diffurecsys.reporting.paper import PaperResults
 from diffurecsys.reporting.protocol import protocol_rows, reading_row
 from diffurecsys.reporting.sections import PARTS
 from diffurecsys.reporting.sections.base import Part, Results
-from diffurecsys.reporting.svg import embed_svg
+from diffurecsys.reporting.svg import embed_figure
 from diffurecsys.reporting.text_table import Table
 
 Counts = Mapping[str, Mapping[str, int]]
@@ -187,7 +187,7 @@ def render_html(report: Report, figures: Mapping[str, Figure] | None = None) -> 
         figures: drawn into the page as SVG, by the name under which a section asks for them.
     """
     drawings = {
-        name: embed_svg(figure, name.removesuffix("_figure").replace("_", " "), prefix=f"figure-{number}")
+        name: embed_figure(figure, name.removesuffix("_figure").replace("_", " "), prefix=f"figure-{number}")
         for number, (name, figure) in enumerate((figures or {}).items(), start=1)
     }
     return environment().get_template("report.html.j2").render(report=report, figures=drawings, first=FIRST_FIGURE)

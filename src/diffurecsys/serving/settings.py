@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from diffurecsys.checks import at_least, one_of
+from diffurecsys.checks import at_least, file_names, one_of
 
 BEST = "best"  # on validation
 FINAL = "final"  # what `final_fit` left
@@ -47,6 +47,7 @@ class RecommendParameters:
         """Refuse values that cannot work."""
         at_least(self, 1, "k", "reverse_steps", "chunk")
         one_of(self, get_args(Format), "format")
+        file_names(self, "users", "allow", "deny", "titles")
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,4 @@ class FinalFitParameters:
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         at_least(self, 1, "epochs")
+        file_names(self, "warm_start")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, ClassVar, TypeVar
 
-from diffurecsys.checks import at_least, positive
+from diffurecsys.checks import at_least, each_once, positive
 from diffurecsys.study import RankerSpec, Study
 
 PARTS = ("network", "training")
@@ -105,6 +105,7 @@ class TuningParameters:
         at_least(self, 1, "n_trials", "epochs", "patience")
         at_least(self, 0, "seed")
         positive(self, "cpu_minutes")
+        each_once(self, "rankers")
 
     def entry_of(self, spec: RankerSpec) -> str | None:
         """Return which entry of `spaces` is a ranker's; None where there is none."""

@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import pytest
 from matplotlib.figure import Figure
 
+from diffurecsys.reporting.narrow import WIDTH
 from diffurecsys.reporting.paper import paper_results
 from diffurecsys.reporting.report import (
-    embed_svg,
     escape_latex,
     render_html,
     render_latex,
@@ -21,6 +21,7 @@ from diffurecsys.reporting.report import (
 from diffurecsys.reporting.sections import PARTS, found_in, made_of
 from diffurecsys.reporting.sections.leaderboard import draw_leaderboard
 from diffurecsys.reporting.sections.training import draw_curves
+from diffurecsys.reporting.svg import embed_figure, embed_svg
 
 COUNTS = {
     "raw": {"users": 1210271, "items": 249274, "interactions": 2023070},
@@ -265,6 +266,20 @@ def test_a_figure_is_embedded_as_svg_that_follows_the_page(make_leaderboard):
     assert "viewBox" in root.attrib
     assert "var(--ink)" in svg
     assert "transitions" in svg  # text stays text
+
+
+def test_on_a_phone_a_figure_stands_in_one_column_and_is_afterwards_what_it_was(make_leaderboard):
+    figure = draw_leaderboard(make_leaderboard())
+    before = embed_svg(figure, "", prefix="one")
+    slim = ET.fromstring(
+        embed_figure(figure, "", prefix="two").split("</svg>")[1].replace("xlink:href", "href") + "</svg>"
+    )
+    _, _, width, height = (float(part) for part in slim.attrib["viewBox"].split())
+    assert width == pytest.approx(72 * WIDTH)
+    assert height > width  # two panels, the one below the other
+    text = [element.text for element in slim.iter("{http://www.w3.org/2000/svg}text")]
+    assert text.count("transitions") == 2  # either panel names its bars
+    assert embed_svg(figure, "", prefix="one") == before
 
 
 def test_the_same_results_give_the_same_bytes(make_report, make_leaderboard):

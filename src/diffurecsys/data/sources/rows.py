@@ -81,6 +81,8 @@ def load_rows(
         except duckdb.Error as error:
             said = _first_line(error)
             hint = f"; time_format is {time_format!r}" if "format specifier" in said else ""
+            if "invalid state" in said:  # DuckDB's word for it
+                hint = "; do some of its lines end in CR LF and others in LF? Convert them to one kind, with dos2unix"
             raise SourceError(f"{file.path} cannot be read: {said}{hint}") from error
         if file.format != "parquet":
             rejects += _take_rejects(connection, number, file)
@@ -137,8 +139,8 @@ def _columns(
     types = {new: literal(kinds[old]) for old, new in columns.items()}
     native = {}
     for old, new in columns.items():
-        if kinds[old].startswith("TIMESTAMP WITH"):
-            native[new] = f"epoch_us({identifier(old)})"
+        if kinds[old].startswith(("TIMESTAMP WITH", "TIMESTAMPTZ")):  # the latter: nanoseconds, as pandas writes
+            native[new] = f"epoch_us({identifier(old)}::TIMESTAMPTZ)"
         elif kinds[old].startswith(("TIMESTAMP", "DATE")):
             native[new] = epoch(f"{identifier(old)}::TIMESTAMP", time_zone)
     return f"read_parquet({literal(str(file.path))}, hive_partitioning=false)", texts, types, native
