@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import weakref
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from kedro.io import AbstractDataset, AbstractVersionedDataset, DatasetError, Version
 from kedro_datasets import ibis, json, matplotlib, pandas, plotly, text
 from matplotlib.figure import Figure
 
+from diffurecsys.data.spark import connect_spark, write_parquet_folder
 from diffurecsys.data.split import StudyData, load_split, save_split
+from diffurecsys.data.stored import DUCKDB, SPARK
 from diffurecsys.errors import UserError
-from diffurecsys.files import atomic_path, content_digest, is_damaged, seal, unseal
+from diffurecsys.files import atomic_folder, atomic_path, content_digest, is_damaged, seal, unseal
 from diffurecsys.models.weights import RankerWeights, load_weights, save_weights
 from diffurecsys.serving.catalogue import Catalogue
 
@@ -38,6 +41,19 @@ class AtomicSave:
         """Count as missing from now on, whatever lies on disk."""
         self._expired = True
 
+    def saved_elsewhere(self) -> None:
+        """Count as there again: another process has saved it."""
+        self._expired = False
+        self.release()  # type: ignore[attr-defined]
+
+    def drop_save_version(self) -> None:
+        """Remove the version that this run writes, which a killed process of it may have left."""
+        if self._version is not None:  # type: ignore[attr-defined]
+            version = self.resolve_save_version()  # type: ignore[attr-defined]
+            path = Path(self._get_versioned_path(version))  # type: ignore[attr-defined]
+            path.unlink(missing_ok=True)
+            unseal(path)
+
     def save(self, data: Any) -> None:  # noqa: ANN401 - whatever the wrapped dataset takes
         """Write beside the destination, then replace it in one step."""
         write = super().save.__wrapped__  # type: ignore[misc]  # without kedro's wrapper, which wants the file in place
@@ -60,11 +76,14 @@ class AtomicSave:
             DamagedFileError: naming the file and what to do.
         """
         if self.damaged:
-            raise DamagedFileError(
-                f"{self._get_load_path()} is damaged: it does not hold what was written to it. Run again with "  # type: ignore[attr-defined]
-                "--only-missing-outputs, which makes it anew, or delete it"
-            )
+            self._refuse_damaged()
         return super().load.__wrapped__(self)  # type: ignore[misc]
+
+    def _refuse_damaged(self) -> NoReturn:
+        raise DamagedFileError(
+            f"{self._get_load_path()} is damaged: it does not hold what was written to it. Run again with "  # type: ignore[attr-defined]
+            "--only-missing-outputs, which makes it anew, or delete it"
+        )
 
     @property
     def damaged(self) -> bool:
@@ -96,7 +115,47 @@ class AtomicSave:
 
 
 class IbisFileDataset(AtomicSave, ibis.FileDataset):
-    """`ibis.FileDataset`, saved atomically, with a connection a thread: DuckDB's take one query at a time."""
+    """`ibis.FileDataset`, saved atomically, with a connection a thread: DuckDB's take one query at a time.
+
+    DuckDB writes files. Spark writes folders of them; DuckDB reads those, too.
+    """
+
+    def load(self) -> Any:  # noqa: ANN401 - an Ibis table
+        """Read a file, or a folder of Parquet files.
+
+        Raises:
+            DamagedFileError: naming the file and what to do.
+        """
+        path = Path(self._get_load_path())
+        if not path.is_dir() or self._backend != DUCKDB:
+            return super().load()
+        if self.damaged:
+            self._refuse_damaged()
+        return self.connection.read_parquet(f"{path}/*.parquet")
+
+    def save(self, data: Any) -> None:  # noqa: ANN401 - an Ibis table
+        """Write beside the destination, then replace it in one step."""
+        path = Path(self._get_save_path())
+        if self._backend == DUCKDB:
+            if path.is_dir():  # Spark's, before the experiment's connection was changed
+                shutil.rmtree(path)
+            super().save(data)
+            return
+        with atomic_folder(path) as temporary:
+            write_parquet_folder(data, self.connection, temporary)
+            digest = content_digest(temporary)
+            unseal(path)
+        seal(path, digest)
+        self._expired = False
+
+    @property
+    def _backend(self) -> str:
+        return str(self._connection_config["backend"])
+
+    def _connect(self) -> Any:  # noqa: ANN401 - any Ibis backend
+        if self._backend == SPARK:
+            return connect_spark({name: v for name, v in self._connection_config.items() if name != "backend"})
+        return super()._connect()
 
     @property
     def _connection(self) -> Any:  # noqa: ANN401 - any Ibis backend

@@ -207,5 +207,6 @@ def _date(text: str, ticks: int) -> int:
 
 def _quantile(interactions: ibis.Table, share: float) -> int:
     n_before = int(interactions.count().execute() * share)
-    (row,) = interactions.order_by(TIMESTAMP).select(TIMESTAMP).limit(1, offset=n_before).to_pyarrow().to_pylist()
-    return int(row[TIMESTAMP])
+    counted = interactions.group_by(TIMESTAMP).agg(n=_.count())
+    reached = counted.mutate(upto=_.n.sum().over(order_by=TIMESTAMP, rows=(None, 0)))
+    return int(reached.filter(_.upto > n_before)[TIMESTAMP].min().execute())
