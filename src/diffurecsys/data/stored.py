@@ -6,7 +6,7 @@ them; here the Parquet files behind a stored table are read instead, batch by ba
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 import ibis
@@ -22,29 +22,24 @@ def backend_of(table: ibis.Table) -> str:
     return str(table._find_backend(use_default=True).name)  # Ibis has no public way
 
 
-def read_batches(table: ibis.Table, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def read_table(table: ibis.Table, columns: Sequence[str] | None = None) -> pa.Table:
     """Read columns of a table as it was stored, in its order.
 
     Args:
         table: on Spark one that was read from Parquet, not an expression of such.
-        columns: their names.
+        columns: their names; None: all.
 
     Raises:
         ValueError: a table of Spark is an expression: store it first.
     """
+    chosen = table.select(*(columns or table.columns))
     if backend_of(table) != SPARK:
-        yield from table.select(*columns).to_pyarrow_batches()
-        return
+        return chosen.to_pyarrow()
     operation = table.op()
     if not isinstance(operation, ops.DatabaseTable):
         raise ValueError("a table of Spark must be stored before it is read as arrays")
     files = table.get_backend()._session.table(operation.name).inputFiles()
     paths = sorted(unquote(file).removeprefix("file://").replace("s3a://", "s3://", 1) for file in files)
-    yield from pyarrow.dataset.dataset(paths).to_batches(columns=list(columns))
-
-
-def read_table(table: ibis.Table, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read columns of a table as it was stored, in its order; None: all of them."""
-    names = list(columns or table.columns)
-    schema = table.select(*names).schema().to_pyarrow()
-    return pa.Table.from_batches([batch.cast(schema) for batch in read_batches(table, names)], schema=schema)
+    batches = pyarrow.dataset.dataset(paths).to_batches(columns=list(chosen.columns))
+    schema = chosen.schema().to_pyarrow()
+    return pa.Table.from_batches((batch.cast(schema) for batch in batches), schema=schema)
