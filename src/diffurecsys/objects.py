@@ -105,6 +105,6 @@ class RemoteFile:
             if seal_of(path).is_file():
                 self._fs.put_file(str(seal_of(path)), remote_seal)
         except OSError as error:
-            raise ObjectError(f"{self.url_of(path)} cannot be written ({error}): {path} holds what was to go there") from (
-                error
-            )
+            raise ObjectError(
+                f"{self.url_of(path)} cannot be written ({error}): {path} holds what was to go there"
+            ) from (error)

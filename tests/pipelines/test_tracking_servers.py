@@ -47,7 +47,7 @@ def _free_port() -> int:
 @pytest.fixture(scope="module")
 def postgres():
     """A fresh cluster of databases; the server refuses to run as root."""
-    pytest.importorskip("psycopg2", reason="psycopg2 is missing: pip install 'diffurecsys[servers]'")
+    pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'diffurecsys[servers]'")
     binaries, port = _binaries(), _free_port()
     folder = Path(tempfile.mkdtemp(prefix="diffurecsys-postgres-"))
     user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
@@ -89,7 +89,9 @@ def artifacts():
 
 
 def _cell(seed: int) -> Cell:
-    return Cell(RankerSpec("popularity", "popularity", "baseline", find_family("popularity").config(), TrainingConfig()), seed)
+    return Cell(
+        RankerSpec("popularity", "popularity", "baseline", find_family("popularity").config(), TrainingConfig()), seed
+    )
 
 
 def _ranks(seed: int):
@@ -110,7 +112,9 @@ def _log(uri: str, experiment: str, seed: int, begin) -> None:
     run_id = start_cell_run(parent.info.run_id, cell, made, {"experiment": "study"})
     for first in range(0, BATCHES * A_BATCH, A_BATCH):
         steps = range(first, first + A_BATCH)
-        client.log_batch(run_id, metrics=[Metric("curve/loss", seed + step / 1000, milliseconds(), step) for step in steps])
+        client.log_batch(
+            run_id, metrics=[Metric("curve/loss", seed + step / 1000, milliseconds(), step) for step in steps]
+        )
     client.log_text(run_id, f"of seed {seed}", "weights.txt")
     log_evaluation(run_id, _ranks(seed), (5, 10))
     client.set_terminated(parent.info.run_id)

@@ -115,7 +115,10 @@ class _Run:
             if client is not None:
                 client.cancel(list(self._away), force=True)
             AbstractRunner._suggest_resume_scenario(
-                self, self._pipeline, self._done, self._catalog  # type: ignore[arg-type]  # uses a logger alone
+                self,
+                self._pipeline,
+                self._done,
+                self._catalog,  # type: ignore[arg-type]  # uses a logger alone
             )
             raise
 

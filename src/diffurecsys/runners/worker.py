@@ -177,5 +177,3 @@ def code_digest() -> str:
     for path in sorted(SOURCES.rglob("*.py")):
         digest.update(f"{path.relative_to(SOURCES).as_posix()}\0".encode() + path.read_bytes())
     return digest.hexdigest()
-
-
