@@ -67,6 +67,33 @@ def test_a_worker_killed_in_a_cell_is_replaced_and_the_bits_are_the_same(cluster
     assert not list(project.root.glob("data/**/*.tmp"))
 
 
+def _work_until_unwanted(path):
+    from diffurecsys.runners.worker import UnwantedError, wanted_check
+
+    check = wanted_check()
+    path.touch()
+    while True:
+        try:
+            check()
+        except UnwantedError:
+            path.unlink()
+            return
+        time.sleep(0.05)
+
+
+def test_what_no_run_waits_for_any_more_ends(cluster, tmp_path):
+    path = tmp_path / "working"
+    future = cluster.submit(_work_until_unwanted, path, pure=False)
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    future.cancel()
+    while path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_kedros_pool_of_processes_makes_the_same_study_and_tracks_it(make_tiny, tiny_study, stages):
     project = make_tiny()
     project.output("run", "--env=tiny", f"--pipelines={','.join(stages)}", "--runner=ParallelRunner")

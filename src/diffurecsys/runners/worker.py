@@ -76,25 +76,34 @@ def run_assignment(work: Assignment) -> str:
         WorkerError: the worker is no part of this run; what to do.
         UnwantedError: nobody waits for the result any more.
     """
-    from distributed import Status, get_worker  # the extra `cluster`
+    from distributed import get_worker  # the extra `cluster`
 
-    worker = get_worker()
-    key, name = worker.get_current_task(), f"{socket.gethostname()}:{os.getpid()}"
+    worker, name = get_worker(), f"{socket.gethostname()}:{os.getpid()}"
     if worker.state.nthreads != 1:
         raise WorkerError(f"the worker {name} has {worker.state.nthreads} threads of Dask: start it with --nthreads 1")
 
     def send(said: dict[str, Any]) -> None:
         worker.log_event(work.run, {**said, "worker": name})
 
-    def check_wanted() -> None:
-        task = worker.state.tasks.get(key)
-        if task is None or task.state == "cancelled" or worker.status not in (Status.running, Status.paused):
-            raise UnwantedError(f"{work.node.name} is no longer waited for")
-
     check_worker(work, name)
     torch.set_num_threads(work.threads or OWN_THREADS)
-    run_alone(work, name, send, check_wanted)
+    run_alone(work, name, send, wanted_check())
     return name
+
+
+def wanted_check() -> Callable[[], None]:
+    """Return what raises `UnwantedError` once the run no longer waits for the Dask task that this is called in."""
+    from distributed import Status, get_worker  # the extra `cluster`
+
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def check() -> None:
+        task = worker.state.tasks.get(key)
+        if task is None or task.state == "cancelled" or worker.status not in (Status.running, Status.paused):
+            raise UnwantedError(f"{key} is no longer waited for")
+
+    return check
 
 
 def check_worker(work: Assignment, name: str) -> None:
@@ -123,7 +132,7 @@ def run_alone(work: Assignment, name: str, send: Send, check_wanted: Callable[[]
     """Run the node with the cell's lock, unless a worker that was taken for dead has done so in this run."""
     with telling(work.node.name, send, check_wanted), _alone_in(work.folder, name, check_wanted):
         ran = work.folder / RAN / work.node.name
-        if ran.is_file() and ran.read_text(encoding="utf-8").split() == [work.run]:
+        if ran.is_file() and ran.read_text(encoding="utf-8") == work.run:
             logger.info("was finished before by a worker that could not say so")
             return
         for output in work.node.outputs:
