@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from diffurecsys.start import (
 )
 
 ALL_THREADS = torch.get_num_threads()
+DASK_RUNNER = "diffurecsys.runners.DaskRunner"
 MADE_FROM = ".made_from"  # folder with digests, beside the cells
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,9 @@ class StudyHooks:
 
         Kedro looks at each output's existence alone and would leave a leaderboard that lacks a retrained model.
         """
-        if any(name.startswith("params:") and name.endswith(".cell") for name in pipeline.inputs()):
+        self._process = os.getpid()
+        asks = any(name.startswith("params:") and name.endswith(".cell") for name in pipeline.inputs())
+        if asks and run_params["runner"] != DASK_RUNNER:  # there they are looked for where cells run
             check_devices(self._parameters)
         self._begin_alone(catalog.load("cells_folder"))
         check_clock(catalog, pipeline.all_outputs(), self._save_version)
@@ -99,6 +103,8 @@ class StudyHooks:
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Record what made the node's outputs."""
+        if not self._is_run_itself():
+            return
         digests = self._expected()
         self._provenance.record((name, digests[name]) for name in node.outputs if name in digests)
 
@@ -107,11 +113,14 @@ class StudyHooks:
         """Record what made all outputs: runners with several processes report no single node."""
         digests = self._expected()
         self._provenance.record((name, digests[name]) for name in pipeline.all_outputs() if name in digests)
+        sweep_checkpoints(self._catalog, self._parameters.study.cells, self._catalog.load("cells_folder"))
         self._release()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
         """Remove a cell's checkpoint once its weights are safe."""
+        if not self._is_run_itself():
+            return
         if dataset_name == "final_weights":
             (self._catalog.load("cells_folder") / "final" / "checkpoint.pt").unlink(missing_ok=True)
         namespace, _, kind = dataset_name.rpartition(".")
@@ -120,6 +129,10 @@ class StudyHooks:
             checkpoint = checkpoint_file(self._catalog.load("cells_folder"), cell)
             for path in (checkpoint, checkpoint.with_name(f"again_{checkpoint.name}")):
                 path.unlink(missing_ok=True)
+
+    def _is_run_itself(self) -> bool:
+        """Whether this is the process that began the run, not one of a pool: those are told of no run when spawned."""
+        return getattr(self, "_process", None) == os.getpid()
 
     def _expected(self) -> dict[str, str]:
         """Digests that the present configuration and archive give, over all pipelines."""

@@ -11,6 +11,7 @@ import pandas as pd
 
 from diffurecsys.columns import ITEM_ID, TITLE, USER, USER_ID
 from diffurecsys.data.split import StudyData
+from diffurecsys.data.stored import read_table
 from diffurecsys.pipelines.chosen import load_model
 from diffurecsys.progress import users_progress
 from diffurecsys.serving.batch import KnownUsers, write_recommendations
@@ -51,10 +52,10 @@ def recommend_to_users(
         UserError: the model does not exist.
     """
     model, weights = load_model(study, study_ranks, evaluation.ranking, recommend.model, cells_folder, split)
-    items = Catalogue.of(split, item_vocabulary.to_pyarrow())
+    items = Catalogue.of(split, read_table(item_vocabulary))
     ranker = weights.build(resolve_device(evaluation.device))
     recommender = Recommender(ranker, items.identifiers, weights.max_length, items.popularity)
-    users = user_vocabulary.to_pyarrow().sort_by(USER)[USER_ID].to_pylist()
+    users = read_table(user_vocabulary).sort_by(USER)[USER_ID].to_pylist()
     known = KnownUsers(split.store, users, items.identifiers)
     asked = read_asked(raw_folder / recommend.users) if recommend.users else known
     allow = read_items(raw_folder / recommend.allow) if recommend.allow else None
