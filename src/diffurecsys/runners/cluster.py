@@ -219,6 +219,7 @@ def _client(address: str | None, workers: int | None) -> Iterator[Client]:
     """Connect to the cluster, or start one of this machine."""
     try:
         import dask
+
         from distributed import Client, LocalCluster
     except ModuleNotFoundError as error:
         raise ClusterError(
