@@ -60,7 +60,7 @@ def test_a_worker_killed_in_a_cell_is_replaced_and_the_bits_are_the_same(cluster
     fitted = "diffurec.seed_0.fit_ranker is finished by "
     assert fitted in printed
     assert f"{fitted}{host}:{killed};" not in printed
-    assert "Continuing after epoch" in printed
+    assert "Continuing after epoch" in printed  # which a worker logged, and the run shows
     assert "8 of 8" in printed
     _same_weights(project, tiny_study)
     assert not list(project.root.glob("data/**/checkpoint.pt"))

@@ -75,11 +75,15 @@ class DaskRunner(AbstractRunner):
         """Run everything; the first error ends the run, and what workers do then is stopped at its next step."""
         folders = {node: folder for node in pipeline.nodes if (folder := cell_folder(node, catalog)) is not None}
         run = _Run(pipeline, catalog, hook_manager, run_id, self._is_async, folders)
-        if not folders:
-            run.to_the_end()
-            return
-        with _client(self._address, self._workers) as client:
-            run.to_the_end(client)
+        try:
+            if not folders:
+                run.to_the_end()
+                return
+            with _client(self._address, self._workers) as client:
+                run.to_the_end(client)
+        except Exception:
+            self._suggest_resume_scenario(pipeline, run.done, catalog)
+            raise
 
 
 class _Run:
@@ -98,7 +102,7 @@ class _Run:
         self._is_async, self._folders = is_async, folders
         self._mark, self._board = uuid4().hex, Board(len(folders))
         self._uses = Counter(chain.from_iterable(node.inputs for node in pipeline.nodes))
-        self._todo, self._done = list(pipeline.nodes), set[Node]()
+        self._todo, self.done = list(pipeline.nodes), set[Node]()
         self._away: dict[Future, Node] = {}
 
     def to_the_end(self, client: Client | None = None) -> None:
@@ -114,17 +118,7 @@ class _Run:
         except Exception:
             if client is not None:
                 client.cancel(list(self._away), force=True)
-            AbstractRunner._suggest_resume_scenario(
-                self,
-                self._pipeline,
-                self._done,
-                self._catalog,  # type: ignore[arg-type]  # uses a logger alone
-            )
             raise
-
-    @property
-    def _logger(self) -> logging.Logger:
-        return logger
 
     def _prepare(self) -> None:
         self._beacon = Path(self._catalog.load("cells_folder")) / BEACON
@@ -135,7 +129,7 @@ class _Run:
     def _work(self, client: Client | None) -> None:
         depends = self._pipeline.node_dependencies
         while self._todo or self._away:
-            ready = [node for node in self._todo if depends[node] <= self._done]
+            ready = [node for node in self._todo if depends[node] <= self.done]
             here = [node for node in ready if client is None or node not in self._folders]
             for node in ready:
                 if client is not None and node in self._folders:
@@ -152,7 +146,7 @@ class _Run:
         names = {*node.inputs, *node.outputs}
         work = Assignment(
             node=node,
-            datasets={name: self._catalog.get(name) for name in names},
+            datasets={name: self._catalog[name] for name in names},
             folder=self._folders[node],
             run=self._mark,
             beacon=self._beacon,
@@ -186,7 +180,7 @@ class _Run:
 
     def _tell_hooks(self, node: Node) -> None:
         """Have this process's hooks know what a worker saved."""
-        outputs = {}
+        outputs: dict[str, Any] = {}
         for name in node.outputs:
             dataset = self._catalog.get(name)
             assert isinstance(dataset, AtomicSave)  # see `cell_folder`
@@ -199,8 +193,8 @@ class _Run:
             self._hooks.hook.after_dataset_saved(dataset_name=name, data=data, node=node)
 
     def _finish(self, node: Node) -> None:
-        self._done.add(node)
-        logger.info("Completed %d out of %d tasks", len(self._done), len(self._pipeline.nodes))
+        self.done.add(node)
+        logger.info("Completed %d out of %d tasks", len(self.done), len(self._pipeline.nodes))
         AbstractRunner._release_datasets(node, self._catalog, self._uses, self._pipeline)
 
 

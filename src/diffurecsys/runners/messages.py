@@ -98,7 +98,7 @@ class Board:
     def hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         """Take what a worker sends, as Dask hands it on."""
         _, said = event
-        node, worker = said["node"], said["worker"]
+        node, worker = said["node"], said["by"]  # Dask adds the worker's address as `worker`
         if "message" in said:
             logger.log(said["level"], "%s on %s: %s", node, worker, said["message"])
             return

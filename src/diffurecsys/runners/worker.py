@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from kedro.framework.hooks.manager import _NullPluginManager
+from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import AbstractDataset, DataCatalog
 from kedro.pipeline.node import Node
 from kedro.runner.task import Task
@@ -83,7 +83,7 @@ def run_assignment(work: Assignment) -> str:
         raise WorkerError(f"the worker {name} has {worker.state.nthreads} threads of Dask: start it with --nthreads 1")
 
     def send(said: dict[str, Any]) -> None:
-        worker.log_event(work.run, {**said, "worker": name})
+        worker.log_event(work.run, {**said, "by": name})
 
     check_worker(work, name)
     torch.set_num_threads(work.threads or OWN_THREADS)
@@ -138,7 +138,7 @@ def run_alone(work: Assignment, name: str, send: Send, check_wanted: Callable[[]
         for output in work.node.outputs:
             forget_version(work.datasets[output])
         catalog = DataCatalog(dict(work.datasets))
-        Task(node=work.node, catalog=catalog, hook_manager=_NullPluginManager(), is_async=False).execute()
+        Task(node=work.node, catalog=catalog, hook_manager=_create_hook_manager(), is_async=False).execute()
         with atomic_path(ran) as temporary:
             temporary.write_text(work.run, encoding="utf-8")
 
