@@ -112,7 +112,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _may_be_number(kind: pa.DataType) -> bool:
     """Whether values of a type are numbers, or texts of which each is looked at."""
-    return (
+    return bool(
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
         or pa.types.is_decimal(kind)

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, SubplotSpec
@@ -86,8 +87,8 @@ def _spec(panel: Axes) -> SubplotSpec:
 
 def _share(spec: SubplotSpec) -> float:
     """Which part of its figure's height a panel takes."""
-    ratios = spec.get_gridspec().get_height_ratios()
-    return float(ratios[spec.rowspan.start] / sum(ratios))
+    ratios = np.asarray(spec.get_gridspec().get_height_ratios(), dtype=float)
+    return float(ratios[spec.rowspan.start] / ratios.sum())
 
 
 def _wrap(figure: Figure, restore: ExitStack) -> None:
