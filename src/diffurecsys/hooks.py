@@ -12,7 +12,6 @@ from kedro.framework import project
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
-from kedro.pipeline.node import Node
 
 from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
@@ -101,12 +100,10 @@ class StudyHooks:
         self._release()
 
     @hook_impl
-    def after_node_run(self, node: Node) -> None:
-        """Record what made the node's outputs."""
-        if not self._is_run_itself():
-            return
-        digests = self._expected()
-        self._provenance.record((name, digests[name]) for name in node.outputs if name in digests)
+    def before_dataset_saved(self, dataset_name: str) -> None:
+        """Record that a dataset is being replaced: whichever content a kill leaves is not taken for up to date."""
+        if self._is_run_itself() and dataset_name in (digests := self._expected()):
+            self._provenance.begin(dataset_name, digests[dataset_name])
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
@@ -118,9 +115,11 @@ class StudyHooks:
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
-        """Remove a cell's checkpoint once its weights are safe."""
+        """Record what made the dataset; remove a cell's checkpoint once its weights are safe."""
         if not self._is_run_itself():
             return
+        if dataset_name in (digests := self._expected()):
+            self._provenance.record([(dataset_name, digests[dataset_name])])
         if dataset_name == "final_weights":
             (self._catalog.load("cells_folder") / "final" / "checkpoint.pt").unlink(missing_ok=True)
         namespace, _, kind = dataset_name.rpartition(".")
