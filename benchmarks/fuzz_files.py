@@ -53,6 +53,8 @@ def expect_atomic(content: bytes) -> Rows | Fault:
     head, *lines = re.split(rb"\r\n|\n|\r", body) if b"\n" in body else [body]
     while lines and not lines[-1]:
         lines.pop()
+    if re.search(rb"\r(?!\n)", body.split(b"\n", 1)[0]):
+        return Fault()  # a line end to some, a character to others
     try:
         columns = head.decode().split("\t")
     except UnicodeDecodeError:

@@ -59,6 +59,10 @@ def file_fault(path: Path) -> str:
         found = OmegaConf.load(io.StringIO(text))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
+        lines = text.split("\n")[:line]
+        while lines and not lines[-1].strip():  # what does not end is missed behind the last line
+            lines.pop()
+        line = max(1, len(lines))
         return f"{path}, line {line}: {_shown(text, line)}: {error.problem or error.context}"
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, int(error.position)) + 1

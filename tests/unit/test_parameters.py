@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 import re
 
@@ -129,5 +130,49 @@ def test_a_device_that_is_not_here_is_said_before_anything_runs():
 
 def test_a_sweep_with_a_slip_of_the_finger_is_refused():
     sweep = {"rankers": ["hstu"], "parameter": "network.blocks", "values": [1]}
-    for slip in ({"n_seeds": 10**9}, {"values": [math.nan]}, {"n_seeds": True}):
+    slips = ({"n_seeds": 10**9}, {"values": [math.nan]}, {"n_seeds": True}, {"values": []}, {"rankers": ["hstu"] * 2})
+    values = ("abc", "1", 1.5, True, -1, 10**30, [1], {"a": 1}, None, "2024-01-01")
+    for slip in (*slips, *({"values": [value]} for value in values)):
         assert "study.sweeps.blocks." in _refusal(study={**TWO["study"], "sweeps": {"blocks": {**sweep, **slip}}})
+
+
+def test_a_searched_space_holds_what_its_settings_may_be():
+    for value in ("abc", "16", 1.5, True, -1):
+        space = {"spaces": {"hstu": {"network": {"width": [32, value]}}}}
+        assert "tuning.spaces.hstu.network.width: " in _refusal(tuning=space)
+    validate_parameters({**TWO, "tuning": {"spaces": {"hstu": {"network": {"width": [32, 64]}}}}})
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("preprocessing", {"user_k": "2024-13-01"}),
+        ("evaluation", {"cutoffs": "5 2024-13-01"}),
+        ("evaluation", {"cutoffs": [5, datetime.date(2024, 1, 1)]}),
+        ("groups", {"length_quantiles": [0.5, 0.5]}),
+        ("groups", {"length_quantiles": [0.6, 0.2]}),
+        ("probes", {"reverse_steps": [1, 1]}),
+        ("probes", {"rankers": ["hstu", "hstu"]}),
+        ("maps", {"rankers": ["hstu", "hstu"]}),
+        ("tuning", {"rankers": ["hstu", "hstu"]}),
+        ("recommend", {"model": "abc"}),
+        ("recommend", {"users": " "}),
+        ("recommend", {"titles": "a\0b"}),
+        ("final_fit", {"model": "final"}),
+        ("final_fit", {"warm_start": ""}),
+        ("split", {"protocol": "temporal", "validation_from": 0.9, "test_from": 0.8}),
+        ("split", {"protocol": "temporal", "validation_from": 0.95}),
+    ],
+)
+def test_values_that_mean_nothing_are_refused_by_name(section, values):
+    assert f"{section}.{list(values)[-1 if section != 'split' else 1]}" in _refusal(**{section: values})
+
+
+@pytest.mark.parametrize("value", ["abc", datetime.date(2024, 1, 1), True, 0, 1.5])
+def test_threads_are_a_number_of_them(value):
+    assert "threads: must be" in _refusal(threads=value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("lr_decay", 1.5), ("weight_decay", 1e9), ("epochs", 10**12)])
+def test_a_training_that_cannot_be_meant_is_refused(name, value):
+    assert f"training.{name} must be at most" in _problems("training", **{name: value})[0]

@@ -148,6 +148,8 @@ def _interactions_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInf
 def _hostility(member: zipfile.ZipInfo) -> str:
     """Say what a member would do on unpacking that an honest one does not; nothing if it is honest."""
     name = member.orig_filename  # as written: `filename` is already cut at a null byte
+    if not name:
+        return "has no name"
     if name.startswith("/"):
         return "has an absolute path"
     if re.match("[A-Za-z]:", name):

@@ -107,6 +107,11 @@ def _read_header(stream: BinaryIO, label: str, needed: tuple[str, ...]) -> tuple
         text = line.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise AtomicFileError(f"{label}, line 1: not UTF-8 ({error.reason} at byte {error.start + 1})") from None
+    if "\r" in text:
+        raise AtomicFileError(
+            f"{label}, line 1: {_shown(text)} holds a carriage return; lines that end in CR alone are not read, "
+            r"convert them: tr '\r' '\n' < old > new"
+        )
     names: list[str] = []
     for field in text.split("\t"):
         name, _, kind = field.rpartition(":")

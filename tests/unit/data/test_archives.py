@@ -198,3 +198,24 @@ def test_a_small_member_may_be_packed_well(tmp_path):
     path = _zip(tmp_path / "made.zip", "made.inter", content=TABLE * 50_000)  # 2.5 MB, packed 200 times smaller
     assert path.stat().st_size * 100 < len(TABLE) * 50_000
     assert _read(path) == TABLE * 50_000
+
+
+def test_a_member_without_a_name_is_refused(tmp_path):
+    path = _zip(tmp_path / "made.zip", zipfile.ZipInfo(""), "made.inter")
+    with pytest.raises(ArchiveError, match=r"made\.zip: member '' has no name"):
+        _read(path)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_whose_content_is_damaged_names_the_archive(compression, tmp_path):
+    path = _zip(tmp_path / "made.zip", "made.inter", compression=compression)
+    content, refused = path.read_bytes(), []
+    begin = content.index(b"made.inter") + len("made.inter")
+    for place in range(begin, content.index(b"PK\x01\x02")):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            assert _read(path) == TABLE
+        except ArchiveError as error:
+            refused.append(str(error))
+    assert len(refused) > 20
+    assert all("made.zip: not a whole zip file" in said for said in refused)

@@ -342,3 +342,40 @@ def test_lines_of_json_and_atomic_files_too(end, tmp_path):
     assert rows(read(tmp_path, "a.jsonl", lines.encode())[0]) == [("u", "i", 1_000_000), ("v", "j", 2_000_000)]
     lines = end.join(["who:token\twhat:token\twhen:float", "u\ti\t1", "v\tj\t2", ""])
     assert rows(read(tmp_path, "a.inter", lines.encode())[0]) == [("u", "i", 1_000_000), ("v", "j", 2_000_000)]
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz", "a.csv.zst"])
+def test_a_compressed_file_that_is_damaged_far_behind_its_start_is_refused(name, tmp_path):
+    rows_of_it = [(f"u{n % 9}", f"i{n % 7}", MOMENT // 1_000_000 + n) for n in range(9000)]
+    if "jsonl" in name:
+        text = "".join(json.dumps(dict(zip(("who", "what", "when"), row, strict=True))) + "\n" for row in rows_of_it)
+    else:
+        text = "who,what,when\n" + "".join(f"{user},{item},{time}\n" for user, item, time in rows_of_it)
+    packed = gzip.compress(text.encode()) if name.endswith("gz") else zstd(text.encode())
+    assert read(tmp_path, name, packed)[0].num_rows == 9000
+    place = len(packed) - 5  # the checksum of gzip's content, which DuckDB does not look at
+    for changed in (
+        packed[: len(packed) * 2 // 3],
+        *([packed[:place] + bytes([packed[place] ^ 1]) + packed[place + 1 :]] if name.endswith("gz") else []),
+    ):
+        with pytest.raises(SourceError, match=rf"{name} is not a whole (gzip|zstd) file .*; fetch it again"):
+            read(tmp_path, name, changed)
+
+
+def test_a_gzip_file_of_several_members_is_one_text(tmp_path):
+    members = gzip.compress(b"who,what,when\na,b,1\n") + gzip.compress(b"c,d,2\n")
+    assert rows(read(tmp_path, "a.csv.gz", members)[0]) == [("a", "b", 1_000_000), ("c", "d", 2_000_000)]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+def test_timestamps_of_parquet_of_any_unit_and_zone(unit, zone, tmp_path):
+    moment = pa.array([MOMENT // 1_000_000], pa.timestamp("s", zone)).cast(pa.timestamp(unit, zone))
+    pq.write_table(pa.table({"who": ["a"], "what": ["b"], "when": moment}), tmp_path / "a.parquet")
+    assert rows(read(tmp_path, "a.parquet")[0]) == [("a", "b", MOMENT)]
+
+
+def test_lines_that_end_in_two_ways_are_read_or_said_so(tmp_path):
+    text = "who,what,when\n" + "a,b,1\n" * 6 + "a,b,17\r\n00c,d,1\n" + "a,b,1\n" * 4
+    with pytest.raises(SourceError, match=r"a\.csv cannot be read: .* CR LF and others in LF\? Convert them"):
+        read(tmp_path, "a.csv", text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from diffurecsys.data.split import StudyData, leave_one_out
@@ -104,3 +106,51 @@ def test_parquet_with_numbers(tmp_path):
 def test_what_is_not_of_this_split_is_refused(content, message, tmp_path):
     with pytest.raises(DataError, match=rf"peer\.csv.*{message}"):
         read(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"user_id,ra\xffnk\n01,2\nanna,3\n", "a column's name is not UTF-8"),
+        (b"user_id,rank,rank\n01,2,1\nanna,3,1\n", "names the column 'rank' twice"),
+        (b"user_id,rank\n01,2\nanna,3,4\n", "Expected 2 columns, got 3"),
+        (b"user_id,rank\n01,2\n\xff,3\n", "invalid UTF8"),
+        (b"user_id,rank\n01,2024-01-01\nanna,2024-01-02\n", "rank is date32.*must hold numbers"),
+        (b"", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_table_of_ranks_is_said_with_its_name(content, said, tmp_path):
+    (tmp_path / "peer.csv").write_bytes(content)
+    with pytest.raises(DataError, match=rf"peer\.csv.*{said}"):
+        read_imported_ranks(tmp_path / "peer.csv", DATA, USERS, ITEMS, 2)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"user_id": [[1], [2]], "rank": [1, 2]}, r"user_id is list.*; identifiers are texts or whole numbers"),
+        ({"user_id": [1.5, 2.0], "rank": [1, 2]}, "user_id is double; identifiers are texts or whole numbers"),
+        ({"user_id": ["01", None], "rank": [1, 2]}, "user_id is empty in row 2"),
+        ({"user_id": ["01", "anna"], "rank": [[1], [2]]}, r"rank is list.*; it must hold numbers"),
+        ({"user_id": ["01", "anna"], "rank": [1, None]}, "rank must be a whole number from 1 to 5"),
+    ],
+)
+def test_columns_of_parquet_that_hold_no_ranks_are_refused(columns, said, tmp_path):
+    path = tmp_path / "peer.parquet"
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(DataError, match=rf"peer\.parquet: {said}"):
+        read_imported_ranks(path, DATA, USERS, ITEMS, 2)
+
+
+def test_a_damaged_parquet_file_is_said_with_its_name(tmp_path):
+    path = tmp_path / "peer.parquet"
+    pq.write_table(pa.table({"user_id": ["01", "anna"], "rank": [1, 2]}), path, compression="zstd")
+    content, refused = path.read_bytes(), []
+    for place in range(0, len(content), 5):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            read_imported_ranks(path, DATA, USERS, ITEMS, 2)
+        except DataError as error:
+            refused.append(str(error))
+    assert len(refused) > 20
+    assert all("peer.parquet" in said for said in refused)

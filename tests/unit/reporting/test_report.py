@@ -271,9 +271,8 @@ def test_a_figure_is_embedded_as_svg_that_follows_the_page(make_leaderboard):
 def test_on_a_phone_a_figure_stands_in_one_column_and_is_afterwards_what_it_was(make_leaderboard):
     figure = draw_leaderboard(make_leaderboard())
     before = embed_svg(figure, "", prefix="one")
-    slim = ET.fromstring(
-        embed_figure(figure, "", prefix="two").split("</svg>")[1].replace("xlink:href", "href") + "</svg>"
-    )
+    _, slim_text, _ = str(embed_figure(figure, "", prefix="two")).split("</svg>")
+    slim = ET.fromstring(f"{slim_text.replace('xlink:href', 'href')}</svg>")
     _, _, width, height = (float(part) for part in slim.attrib["viewBox"].split())
     assert width == pytest.approx(72 * WIDTH)
     assert height > width  # two panels, the one below the other
