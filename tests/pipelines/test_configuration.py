@@ -118,7 +118,10 @@ def test_without_an_experiment_the_sample_runs(shared_project):
             {"study": {"sweeps": {"delta": {"rankers": ["difurec"]}}}},
             r"study\.sweeps\.delta\.rankers: no ranker 'difurec'; did you mean diffurec\?",
         ),
-        ({"study": {"sweeps": {"delta": {"values": [-1]}}}}, r"sweeps\.delta\.values: diffurec\.network\.delta must be"),
+        (
+            {"study": {"sweeps": {"delta": {"values": [-1]}}}},
+            r"sweeps\.delta\.values: diffurec\.network\.delta must be",
+        ),
         ({"study": {"sweeps": {"delta": {"values": [0, 0.001]}}}}, r"must not hold 0\.001: diffurec has it anyway"),
         ({"study": {"sweeps": {"delta": {"parameter": "network.detla"}}}}, r"no parameter 'network\.detla'"),
         (
