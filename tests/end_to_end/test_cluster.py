@@ -84,7 +84,7 @@ def _work_until_unwanted(path):
 def test_what_no_run_waits_for_any_more_ends(cluster, tmp_path):
     path = tmp_path / "working"
     future = cluster.submit(_work_until_unwanted, path, pure=False)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not path.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
