@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format viz mlflow results report-results clean
+.PHONY: help install install-scale run test lint format viz mlflow results report-results clean
 
 EXPERIMENTS ?= beauty-compare toys-compare ml-1m-compare
 PROCESSES ?= 1
@@ -28,6 +28,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
+
+install-scale: $(INSTALLED) ## Add Spark, Dask, and clients of PostgreSQL and S3: docs/scale.md (400 MB)
+	$(BIN)/python -m pip install --quiet --requirement requirements-scale.lock
 
 run: $(INSTALLED) ## Run a whole study on the embedded sample: seven rankers, five seeds, controls
 	kedro run --pipeline=train_eval

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 import weakref
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from kedro.io import AbstractDataset, AbstractVersionedDataset, DatasetError, Version
 from kedro_datasets import ibis, json, matplotlib, pandas, plotly, text
 from matplotlib.figure import Figure
 
+from diffurecsys.data.spark import connect_spark, write_parquet_folder
 from diffurecsys.data.split import StudyData, load_split, save_split
+from diffurecsys.data.stored import DUCKDB, SPARK
 from diffurecsys.errors import UserError
-from diffurecsys.files import atomic_path, content_digest, is_damaged, seal, unseal
+from diffurecsys.files import atomic_folder, atomic_path, content_digest, is_damaged, seal, unseal
 from diffurecsys.models.weights import RankerWeights, load_weights, save_weights
+from diffurecsys.objects import ObjectError, RemoteFile, is_remote, local_copy_of
 from diffurecsys.serving.catalogue import Catalogue
 
 
@@ -23,7 +28,7 @@ class DamagedFileError(UserError, DatasetError):
 
 
 class AtomicSave:
-    """Mixin for local file datasets.
+    """Mixin for file datasets, local ones and those of object storage, which are sent once they are whole.
 
     Data is written beside its destination, flushed and moved into place: a run killed while saving leaves no
     half-written file where `--only-missing-outputs` would take it for a finished one. An `expire`d dataset counts as
@@ -33,10 +38,30 @@ class AtomicSave:
 
     _writing_to: Path | None = None
     _expired = False
+    _remote: RemoteFile | None = None
+
+    def __init__(self, *, filepath: str, **arguments: Any) -> None:  # noqa: ANN401 - of the wrapped dataset
+        if is_remote(filepath):
+            self._remote = RemoteFile(filepath, local_copy_of(filepath))
+            filepath = self._remote.local.as_posix()
+        super().__init__(filepath=filepath, **arguments)  # type: ignore[call-arg]
 
     def expire(self) -> None:
         """Count as missing from now on, whatever lies on disk."""
         self._expired = True
+
+    def saved_elsewhere(self) -> None:
+        """Count as there again: another process has saved it."""
+        self._expired = False
+        self.release()  # type: ignore[attr-defined]
+
+    def drop_save_version(self) -> None:
+        """Remove the version that this run writes, which a killed process of it may have left."""
+        if self._version is not None:  # type: ignore[attr-defined]
+            version = self.resolve_save_version()  # type: ignore[attr-defined]
+            path = Path(self._get_versioned_path(version))  # type: ignore[attr-defined]
+            path.unlink(missing_ok=True)
+            unseal(path)
 
     def save(self, data: Any) -> None:  # noqa: ANN401 - whatever the wrapped dataset takes
         """Write beside the destination, then replace it in one step."""
@@ -51,7 +76,12 @@ class AtomicSave:
             digest = content_digest(temporary)
             unseal(path)
         seal(path, digest)
+        self._send(path)
         self._expired = False
+
+    def _send(self, path: Path) -> None:
+        if self._remote is not None:
+            self._remote.publish(path)
 
     def load(self) -> Any:  # noqa: ANN401 - whatever the wrapped dataset gives
         """Read, unless the file is not what was written.
@@ -60,16 +90,23 @@ class AtomicSave:
             DamagedFileError: naming the file and what to do.
         """
         if self.damaged:
-            raise DamagedFileError(
-                f"{self._get_load_path()} is damaged: it does not hold what was written to it. Run again with "  # type: ignore[attr-defined]
-                "--only-missing-outputs, which makes it anew, or delete it"
-            )
+            self._refuse_damaged()
         return super().load.__wrapped__(self)  # type: ignore[misc]
+
+    def _refuse_damaged(self) -> NoReturn:
+        raise DamagedFileError(
+            f"{self._get_load_path()} is damaged: it does not hold what was written to it. Run again with "  # type: ignore[attr-defined]
+            "--only-missing-outputs, which makes it anew, or delete it"
+        )
 
     @property
     def damaged(self) -> bool:
         """Whether there is a file that is not what was written."""
-        return self.exists() and is_damaged(Path(self._get_load_path()))  # type: ignore[attr-defined]
+        if not self.exists():  # type: ignore[attr-defined]
+            return False
+        if self._remote is not None:
+            self._remote.fetch(Path(self._get_load_path()))  # type: ignore[attr-defined]
+        return is_damaged(Path(self._get_load_path()))  # type: ignore[attr-defined]
 
     @property
     def newest_version(self) -> str:
@@ -82,6 +119,8 @@ class AtomicSave:
         if self._version is None:  # type: ignore[attr-defined]
             return []
         path = Path(self._filepath)  # type: ignore[attr-defined]
+        if self._remote is not None:
+            return sorted(((path / name / path.name).as_posix() for name in self._remote.versions()), reverse=True)
         found = (folder / path.name for folder in path.iterdir()) if path.is_dir() else ()
         return sorted((file.as_posix() for file in found if file.exists()), reverse=True)
 
@@ -92,15 +131,59 @@ class AtomicSave:
         return path
 
     def _exists(self) -> bool:
+        if self._remote is not None and not self._expired:
+            return self._remote.exists(Path(self._get_load_path()))  # type: ignore[attr-defined]
         return not self._expired and bool(super()._exists())  # type: ignore[misc]
 
 
 class IbisFileDataset(AtomicSave, ibis.FileDataset):
-    """`ibis.FileDataset`, saved atomically, with a connection a thread: DuckDB's take one query at a time."""
+    """`ibis.FileDataset`, saved atomically, with a connection a thread: DuckDB's take one query at a time.
+
+    DuckDB writes files. Spark writes folders of them; DuckDB reads those, too.
+    """
+
+    def load(self) -> Any:  # noqa: ANN401 - an Ibis table
+        """Read a file, or a folder of Parquet files.
+
+        Raises:
+            DamagedFileError: naming the file and what to do.
+        """
+        path = Path(self._get_load_path())
+        if not path.is_dir() or self._backend != DUCKDB:
+            return super().load()
+        if self.damaged:
+            self._refuse_damaged()
+        return self.connection.read_parquet(f"{path}/*.parquet")
+
+    def save(self, data: Any) -> None:  # noqa: ANN401 - an Ibis table
+        """Write beside the destination, then replace it in one step."""
+        if self._remote is not None and self._backend != DUCKDB:
+            raise NotImplementedError(f"{self._remote.url}: tables of Spark lie in folders that all machines share")
+        path = Path(self._get_save_path())
+        if self._backend == DUCKDB:
+            if path.is_dir():  # Spark's, before the experiment's connection was changed
+                shutil.rmtree(path)
+            super().save(data)
+            return
+        with atomic_folder(path) as temporary:
+            write_parquet_folder(data, self.connection, temporary)
+            digest = content_digest(temporary)
+            unseal(path)
+        seal(path, digest)
+        self._expired = False
+
+    @property
+    def _backend(self) -> str:
+        return str(self._connection_config["backend"])
+
+    def _connect(self) -> Any:  # noqa: ANN401 - any Ibis backend
+        if self._backend == SPARK:
+            return connect_spark({name: v for name, v in self._connection_config.items() if name != "backend"})
+        return super()._connect()
 
     @property
     def _connection(self) -> Any:  # noqa: ANN401 - any Ibis backend
-        key = (threading.get_ident(), repr(sorted(self._connection_config.items())))
+        key = (os.getpid(), threading.get_ident(), repr(sorted(self._connection_config.items())))
         if key not in self._connections:
             self._connections[key] = self._connect()
         return self._connections[key]
@@ -158,6 +241,7 @@ class FigureDataset(MatplotlibDataset):
         super().save(data)
         with atomic_path(svg) as temporary:
             data.savefig(temporary, format="svg", metadata={"Date": None})
+        self._send(svg)
 
 
 class _LocalFile(AbstractVersionedDataset[Any, Any]):
@@ -216,6 +300,11 @@ class PathDataset(AbstractDataset[None, Path]):
     """A place on disk that a node reads or writes by itself; loading gives the absolute path."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        if is_remote(filepath):
+            raise ObjectError(
+                f"{filepath}: what lies there is read and written in place (archives, checkpoints, locks): it must be "
+                "a folder of this machine or one that machines share; globals.yml names it"
+            )
         self._filepath = Path(filepath)
         self.metadata = metadata
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -63,6 +64,27 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield the name of a folder that the block makes; on success it takes the place of `path`.
+
+    A kill between the removal of an old folder and the renaming leaves none at `path`, never half of one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    outer = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY))
+    try:
+        yield outer / "new"
+        for part in (outer / "new").iterdir():
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+        if path.exists():
+            path.replace(outer / "old")
+        (outer / "new").replace(path)
+        flush_folder(path.parent)
+    finally:
+        shutil.rmtree(outer, ignore_errors=True)
+
+
 def flush_folder(folder: Path) -> None:
     """Have the names in a folder survive a power loss, where the system can."""
     with suppress(OSError):  # Windows opens no folders
@@ -79,7 +101,10 @@ def seal_of(path: Path) -> Path:
 
 
 def content_digest(path: Path) -> str:
-    """Digest a file's bytes."""
+    """Digest a file's bytes; of a folder the names and bytes of all files that are data."""
+    if path.is_dir():
+        parts = sorted(part for part in path.iterdir() if not part.name.startswith((".", "_")))
+        return hashlib.sha256("".join(f"{part.name} {content_digest(part)}\n" for part in parts).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -101,12 +126,15 @@ def is_damaged(path: Path) -> bool:
         recorded = seal_of(path).read_text(encoding="utf-8", errors="replace").split()
     except FileNotFoundError:
         return False
-    return path.is_file() and recorded[:1] != [content_digest(path)]
+    return path.exists() and recorded[:1] != [content_digest(path)]
 
 
 def sweep_temporary(folder: Path) -> list[Path]:
     """Remove what killed processes left half-written under a folder in which nobody else writes."""
-    found = [path for path in folder.rglob(f".*{TEMPORARY}") if path.is_file()]
+    found = list(folder.rglob(f".*{TEMPORARY}"))
     for path in found:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from kedro.framework import project
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
-from kedro.pipeline.node import Node
 
 from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
@@ -29,6 +29,7 @@ from diffurecsys.start import (
 )
 
 ALL_THREADS = torch.get_num_threads()
+DASK_RUNNER = "diffurecsys.runners.DaskRunner"
 MADE_FROM = ".made_from"  # folder with digests, beside the cells
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,9 @@ class StudyHooks:
 
         Kedro looks at each output's existence alone and would leave a leaderboard that lacks a retrained model.
         """
-        if any(name.startswith("params:") and name.endswith(".cell") for name in pipeline.inputs()):
+        self._process = os.getpid()
+        asks = any(name.startswith("params:") and name.endswith(".cell") for name in pipeline.inputs())
+        if asks and run_params["runner"] != DASK_RUNNER:  # there they are looked for where cells run
             check_devices(self._parameters)
         self._begin_alone(catalog.load("cells_folder"))
         check_clock(catalog, pipeline.all_outputs(), self._save_version)
@@ -97,21 +100,26 @@ class StudyHooks:
         self._release()
 
     @hook_impl
-    def after_node_run(self, node: Node) -> None:
-        """Record what made the node's outputs."""
-        digests = self._expected()
-        self._provenance.record((name, digests[name]) for name in node.outputs if name in digests)
+    def before_dataset_saved(self, dataset_name: str) -> None:
+        """Record that a dataset is being replaced: whichever content a kill leaves is not taken for up to date."""
+        if self._is_run_itself() and dataset_name in (digests := self._expected()):
+            self._provenance.begin(dataset_name, digests[dataset_name])
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Record what made all outputs: runners with several processes report no single node."""
         digests = self._expected()
         self._provenance.record((name, digests[name]) for name in pipeline.all_outputs() if name in digests)
+        sweep_checkpoints(self._catalog, self._parameters.study.cells, self._catalog.load("cells_folder"))
         self._release()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
-        """Remove a cell's checkpoint once its weights are safe."""
+        """Record what made the dataset; remove a cell's checkpoint once its weights are safe."""
+        if not self._is_run_itself():
+            return
+        if dataset_name in (digests := self._expected()):
+            self._provenance.record([(dataset_name, digests[dataset_name])])
         if dataset_name == "final_weights":
             (self._catalog.load("cells_folder") / "final" / "checkpoint.pt").unlink(missing_ok=True)
         namespace, _, kind = dataset_name.rpartition(".")
@@ -120,6 +128,10 @@ class StudyHooks:
             checkpoint = checkpoint_file(self._catalog.load("cells_folder"), cell)
             for path in (checkpoint, checkpoint.with_name(f"again_{checkpoint.name}")):
                 path.unlink(missing_ok=True)
+
+    def _is_run_itself(self) -> bool:
+        """Whether this is the process that began the run, not one of a pool: those are told of no run when spawned."""
+        return getattr(self, "_process", None) == os.getpid()
 
     def _expected(self) -> dict[str, str]:
         """Digests that the present configuration and archive give, over all pipelines."""

@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 
 from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,10 +18,25 @@ logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.5  # reading the loss makes the host wait for a GPU: not at every step
 
+_listener: ContextVar[Callable[[str, StepRecord], None] | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def reporting_to(listener: Callable[[str, StepRecord], None]) -> Iterator[None]:
+    """Have trainings of this thread call `listener` with their title and every step, and show nothing themselves."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
 
 @contextmanager
 def training_progress(title: str) -> Iterator[Callable[[StepRecord], None]]:
     """Show a training's progress; yields the callback for `train(on_step=…)`. Silent when not on a terminal."""
+    if (listener := _listener.get()) is not None:
+        yield partial(listener, title)
+        return
     console = get_console()
     progress = Progress(
         TextColumn("{task.description}"),

@@ -34,6 +34,9 @@ INCONSEQUENTIAL = (
 )  # change no result
 
 
+UNFINISHED = "unfinished"  # in place of a digest
+
+
 class Provenance:
     """Digests of stored datasets, one small file each.
 
@@ -48,6 +51,12 @@ class Provenance:
         """Return what was recorded when the dataset was saved; None where nothing was."""
         path = self._folder / dataset
         return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+
+    def begin(self, dataset: str, digest: str) -> None:
+        """Record that the dataset is about to be made by something else than before."""
+        if self.recorded(dataset) != digest:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / dataset).write_text(UNFINISHED, encoding="utf-8")  # half of it says the same
 
     def record(self, digests: Iterable[tuple[str, str]]) -> None:
         """Record by what each dataset was made."""

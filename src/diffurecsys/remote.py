@@ -1,6 +1,10 @@
 """Cells without Kedro: on any machine with PyTorch and NumPy, from two files, into a folder that the study imports.
 
     python -m diffurecsys.remote split.npz cells.json out/ [--processes 16] [--device cuda] [--weights] [--minutes 9]
+    torchrun --nproc-per-node=2 -m diffurecsys.remote split.npz cells.json out/ [--device cuda] [--weights]
+
+The first fits several cells at once, each in a process of its own; the second one cell after the other, each in all
+processes together.
 
 `kedro run --pipeline=export` writes both files. Every finished cell is a folder of small files (`training.cell_files`);
 one that is there already is left alone, so the command may be killed and repeated. Placed where `imported_cells` of the
@@ -23,8 +27,9 @@ from typing import Any
 
 import torch
 
+from diffurecsys.collective import LostProcessError, Team, as_lost, current_team, joined, started_by_torchrun
 from diffurecsys.data.split import StudyData, load_split
-from diffurecsys.errors import UserError
+from diffurecsys.errors import DataError, UserError
 from diffurecsys.machine import git_revision
 from diffurecsys.models.weights import config_from
 from diffurecsys.processes import Job, run_jobs
@@ -34,6 +39,8 @@ from diffurecsys.training.config import TrainingConfig
 from diffurecsys.training.fit import fit_cell, rank_cell
 
 logger = logging.getLogger(__name__)
+
+CHECKPOINTS = ("checkpoint.pt", "again_checkpoint.pt")
 
 
 def describe_cell(cell: Cell) -> dict[str, Any]:
@@ -69,21 +76,23 @@ def read_cell(values: dict[str, Any]) -> Cell:
 
 
 def run_cell(values: dict[str, Any], split: Path, out: Path, *, device: str, weights: bool) -> None:
-    """Fit and rank one cell and write its files."""
+    """Fit and rank one cell and write its files; of a team the first process writes."""
     cell = read_cell(values)
     spec = dataclasses.replace(cell.spec, training=dataclasses.replace(cell.spec.training, device=device))
     cell = dataclasses.replace(cell, spec=spec)
     folder, data = cell_folder(out, cell), load_split(split)
     began = time.perf_counter()
-    fitted = fit_cell(cell, data, checkpoint_path=folder / "checkpoint.pt")
+    fitted = fit_cell(cell, data, checkpoint_path=folder / CHECKPOINTS[0])
     fitted_after = time.perf_counter()
     ranks = rank_cell(fitted.weights, data, seed=cell.seed, device=device)
     fitted.record["seconds_with_validation"] = fitted_after - began
+    if (team := current_team()) is not None and not team.leads:
+        return
     fitted.record["seconds_ranking"] = time.perf_counter() - fitted_after
     fitted.record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     fitted.record["revision"] = os.environ.get("DIFFURECSYS_REVISION") or git_revision(Path(__file__).parent)
     save_cell_files(folder, fitted, ranks, weights=weights)
-    for name in ("checkpoint.pt", "again_checkpoint.pt"):
+    for name in CHECKPOINTS:
         (folder / name).unlink(missing_ok=True)
 
 
@@ -124,6 +133,45 @@ def run_cells(
     return run_jobs(jobs, processes=processes, minutes=minutes)
 
 
+def run_cells_together(split: Path, cells: Path, out: Path, *, device: str, weights: bool) -> None:
+    """Run all cells that are not finished yet, one after the other, each in all processes that `torchrun` started.
+
+    Every process reads the split where it runs; the list of cells and `out` are the first one's alone.
+
+    Raises:
+        DataError: the processes have different splits.
+        LostProcessError: a process has ended; what remains, and how to go on.
+    """
+    with joined(device) as (team, place):
+        data = load_split(split)
+        if len(set(team.all_have(data.fingerprint))) > 1:
+            raise DataError(f"{split} is another one on other machines of this training: copy the same to all of them")
+        for values in _unfinished_of_first(team, cells, data, out):
+            cell = read_cell(values)
+            if team.leads:
+                logger.info("%s in %d processes", cell.namespace, team.size)
+            try:
+                run_cell(values, split, out, device=place, weights=weights)
+            except RuntimeError as error:
+                if (lost := as_lost(error)) is None:
+                    raise
+                raise LostProcessError(f"{lost}. {_how_to_go_on(cell_folder(out, cell))}") from error
+
+
+def _unfinished_of_first(team: Team, cells: Path, data: StudyData, out: Path) -> list[dict[str, Any]]:
+    listed = []
+    if team.leads:
+        listed = json.loads(cells.read_text(encoding="utf-8"))
+        listed = [listed[number] for number in unfinished([read_cell(values) for values in listed], data, out)]
+    return team.from_first(listed)
+
+
+def _how_to_go_on(folder: Path) -> str:
+    begun = [name for name in CHECKPOINTS if (folder / name).exists()]
+    kept = f"{folder / begun[-1]} keeps what was learnt" if begun else f"{folder} has no checkpoint yet"
+    return f"{kept}: repeat the command, with as many processes or with another number"
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -136,7 +184,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="stop after so long")
     parser.add_argument("--cell", type=int, help="run this one alone, in this process")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    first = os.environ.get("RANK", "0") == "0"
+    level = logging.INFO if first or not started_by_torchrun() else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if started_by_torchrun():
+        if arguments.processes > 1 or arguments.minutes is not None or arguments.cell is not None:
+            parser.error("--processes, --minutes and --cell are for cells in processes of their own, without torchrun")
+        run_cells_together(
+            arguments.split, arguments.cells, arguments.out, device=arguments.device, weights=arguments.weights
+        )
+        return
     if arguments.cell is not None:
         torch.set_num_threads(1)
         listed = json.loads(arguments.cells.read_text(encoding="utf-8"))

@@ -112,5 +112,7 @@ def sweep_checkpoints(catalog: DataCatalog, cells: Iterable[Cell], folder: Path)
     """Remove checkpoints of cells whose weights are there: their run was killed just between the two."""
     for cell in cells:
         checkpoint = checkpoint_file(folder, cell)
-        if checkpoint.exists() and catalog.exists(f"{cell.namespace}.weights"):
-            checkpoint.unlink()
+        both = (checkpoint, checkpoint.with_name(f"again_{checkpoint.name}"))
+        if any(path.exists() for path in both) and catalog.exists(f"{cell.namespace}.weights"):
+            for path in both:
+                path.unlink(missing_ok=True)

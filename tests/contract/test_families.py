@@ -120,6 +120,17 @@ def test_the_generator_decides_and_only_where_it_samples(ranker):
     assert torch.equal(one, other) == (not ranker.config.capabilities.samples)
 
 
+@pytest.mark.parametrize("steps", [None, 2])
+def test_skipping_a_batch_draws_what_scoring_it_does(case, ranker, steps):
+    if not case.capabilities.samples:
+        pytest.skip("draws nothing")
+    batch, scoring, skipping = pack_histories(HISTORIES), generator(), generator()
+    with torch.inference_mode():
+        ranker.score(batch, scoring, steps)
+        ranker.skip(batch, skipping, steps)
+    assert torch.equal(scoring.get_state(), skipping.get_state())
+
+
 def test_vectors_reproduce_scores(case, ranker):
     if not case.capabilities.vectors:
         pytest.skip("has no vectors")

@@ -7,9 +7,11 @@ import math
 
 import mlflow
 import pytest
+from kedro.io import DatasetError
 from mlflow.tracking import MlflowClient
 
 from diffurecsys.data.synthetic import write_sample
+from diffurecsys.datasets import WeightsDataset
 from diffurecsys.models.weights import load_weights
 
 pytestmark = pytest.mark.slow
@@ -93,6 +95,25 @@ def test_other_cut_offs_and_batches_rank_again_and_train_nothing(finished):
     board = finished.read("08_reporting/tiny/tables/leaderboard.csv/*/leaderboard.csv")
     assert {"HR@1_mean", "NDCG@10_mean"} < set(board.columns)
     assert not {"HR@5_mean", "HR@20_mean"} & set(board.columns)
+
+
+def test_what_a_kill_while_saving_leaves_is_not_taken_for_up_to_date(finished, stages):
+    params = {"models": {"sasrec": {"network": {"width": 8}}}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WeightsDataset, "save", _fail)
+        with pytest.raises(DatasetError, match="no room"):
+            finished.run(*stages, env="tiny", params=params, only_missing_outputs=True)
+    weights = finished.root / "data/06_models/tiny/sasrec/seed_0/weights.safetensors"
+    assert load_weights(weights).config.width == 16
+
+    before = finished.stamps("**/*")
+    finished.run(*stages, env="tiny", params=params, only_missing_outputs=True)
+    assert _all_of("sasrec") <= _made(finished, before) | {"sasrec history", "sasrec record"}
+    assert load_weights(weights).config.width == 8
+
+
+def _fail(*_):
+    raise DatasetError("no room")
 
 
 def test_how_it_is_downloaded_and_trained_trains_nothing_again(finished, stages):

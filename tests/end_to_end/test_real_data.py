@@ -67,8 +67,8 @@ def test_one_epoch_of_beauty_learns(mirror, project, monkeypatch):
             "study": {"rankers": ["popularity", "diffurec"], "n_seeds": 1, "sweeps": {"delta": {"n_seeds": 0}}},
             "models": {
                 "diffurec": {
-                    "network": {"blocks": 1, "evaluation_steps": 2},
-                    "training": {"epochs": 1, "batch_size": 256},
+                    "network": {"width": 32, "blocks": 1, "evaluation_steps": 2},
+                    "training": {"epochs": 1, "batch_size": 256, "learning_rate": 0.003},
                 }
             },
             "preprocessing": {"max_length": 20},

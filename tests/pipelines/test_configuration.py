@@ -38,7 +38,7 @@ def shared_project(make_project):
 def test_the_experiments_are_those_of_the_study():
     assert [
         *("beauty", "beauty-compare", "beauty-small", "beauty-table5", "ml-100k", "ml-1m", "ml-1m-compare"),
-        *("ml-1m-table5", "sample", "toys", "toys-compare", "toys-table5"),
+        *("ml-1m-table5", "sample", "sample-spark", "toys", "toys-compare", "toys-table5"),
     ] == EXPERIMENTS
 
 
@@ -118,7 +118,10 @@ def test_without_an_experiment_the_sample_runs(shared_project):
             {"study": {"sweeps": {"delta": {"rankers": ["difurec"]}}}},
             r"study\.sweeps\.delta\.rankers: no ranker 'difurec'; did you mean diffurec\?",
         ),
-        ({"study": {"sweeps": {"delta": {"values": [-1]}}}}, r"study\.sweeps\.delta: delta must be at least 0, got -1"),
+        (
+            {"study": {"sweeps": {"delta": {"values": [-1]}}}},
+            r"sweeps\.delta\.values: diffurec\.network\.delta must be",
+        ),
         ({"study": {"sweeps": {"delta": {"values": [0, 0.001]}}}}, r"must not hold 0\.001: diffurec has it anyway"),
         ({"study": {"sweeps": {"delta": {"parameter": "network.detla"}}}}, r"no parameter 'network\.detla'"),
         (

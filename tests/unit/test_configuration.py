@@ -59,5 +59,6 @@ def test_a_reference_to_nothing_is_said_with_its_parameter(load, content):
 def test_two_files_with_one_name_are_refused_by_name(load, tmp_path):
     load(b"a: 1\n")
     (tmp_path / "mine" / "parameters_more.yml").write_text("a: 2\n")
-    with pytest.raises(ParameterError, match=r"Duplicate keys .*parameters_more\.yml"):
+    with pytest.raises(ParameterError) as caught:
         load(b"a: 1\n")
+    assert all(f"mine/{name}" in str(caught.value) for name in ("parameters.yml", "parameters_more.yml"))

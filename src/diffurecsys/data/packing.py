@@ -49,6 +49,11 @@ class Packer:
 
     Which examples form a batch is decided on the host from lengths kept there, so that no batch makes the host wait
     for the device.
+
+    Attributes:
+        lengths: int64 `[examples]`, of histories, on the host.
+        device: where batches are made.
+        everywhere: whether batches ask at every position.
     """
 
     def __init__(
@@ -69,13 +74,17 @@ class Packer:
         """
         self._items = store.items.to(device)
         self._end = examples.end.to(device)
-        self._lengths = examples.lengths.cpu()
+        self.lengths = examples.lengths.cpu()
         self.device = torch.device(device)
-        self._everywhere = everywhere
+        self.everywhere = everywhere
 
     def __len__(self) -> int:
         """Number of examples."""
-        return len(self._lengths)
+        return len(self.lengths)
+
+    def by_length(self, index: Tensor) -> Tensor:
+        """Sort `index` (int64, on the host) by history length; equal lengths keep their order."""
+        return index[torch.argsort(self.lengths[index], stable=True)]
 
     def pack(self, index: Tensor) -> tuple[PackedBatch, Tensor]:
         """Gather the examples at `index` (int64, on the host), sorted by history length.
@@ -83,8 +92,8 @@ class Packer:
         Returns:
             The batch, and `index` in the order of the batch (equal lengths keep their order).
         """
-        lengths, order = torch.sort(self._lengths[index], stable=True)
-        index = index[order]
+        index = self.by_length(index)
+        lengths = self.lengths[index]
         offsets = torch.zeros(len(index) + 1, dtype=torch.int64)
         torch.cumsum(lengths, 0, out=offsets[1:])
         total = int(offsets[-1])
@@ -98,8 +107,8 @@ class Packer:
             items=self._items[position].long(),
             offsets=offsets_on_device.int(),
             lengths=tuple(lengths.tolist()),
-            targets=self._items[position + 1 if self._everywhere else end].long(),
-            everywhere=self._everywhere,
+            targets=self._items[position + 1 if self.everywhere else end].long(),
+            everywhere=self.everywhere,
         )
         return batch, index
 

@@ -117,7 +117,7 @@ def divide_by_time(
     marked = (
         known.semi_join(useful, USER_ID)
         .left_join(parts.union(trained.mutate(**{PART: ibis.literal(TRAINING, "int8")})), ROW)
-        .select(USER_ID, ITEM_ID, TIMESTAMP, ROW, **{PART: _[PART].fill_null(HISTORY).cast("int8")})
+        .select(USER_ID, ITEM_ID, TIMESTAMP, ROW, **{PART: _as_int8(_[PART].fill_null(HISTORY))})
         .order_by(ROW)
         .cache()
     )
@@ -141,15 +141,16 @@ def _targets(
     seen: ibis.Table, points: TimePoints, items: ibis.Table, users: ibis.Table, target: Literal["last", "first"]
 ) -> ibis.Table:
     """Every user's last or first event of both periods, and whether its item, history and user are known."""
-    part = ibis.ifelse(_[TIMESTAMP] < points.test, VALIDATION_TARGET, TEST_TARGET).cast("int8")
+    part = _as_int8(ibis.ifelse(_[TIMESTAMP] < points.test, VALIDATION_TARGET, TEST_TARGET))
     later = seen.filter(_[TIMESTAMP] >= points.validation).mutate(**{PART: part})
     order = [_[TIMESTAMP], _[ROW]] if target == "first" else [_[TIMESTAMP].desc(), _[ROW].desc()]
     place = ibis.row_number().over(group_by=[USER_ID, PART], order_by=order)
     asked = later.mutate(place=place).filter(_.place == 0).drop("place")
     begins = (
         seen.semi_join(items, ITEM_ID)
-        .group_by(USER_ID)
-        .agg(begin=_[TIMESTAMP].min(), begin_row=_[ROW].argmin(_[TIMESTAMP]))
+        .mutate(place=ibis.row_number().over(group_by=USER_ID, order_by=[_[TIMESTAMP], _[ROW]]))
+        .filter(_.place == 0)
+        .select(USER_ID, begin=TIMESTAMP, begin_row=ROW)
     )
     joined = (
         asked.left_join(items.mutate(known=True), ITEM_ID)
@@ -168,6 +169,11 @@ def _targets(
         trained=_.trained.fill_null(False),
         history=before.fill_null(False),
     )
+
+
+def _as_int8(value: ibis.Value) -> ibis.Value:
+    """Cast by way of another type: Ibis takes small literals for int8 already and leaves Spark its int32."""
+    return value.cast("int64").cast("int8")
 
 
 def _count_targets(targets: ibis.Table) -> dict[str, int]:
@@ -207,5 +213,6 @@ def _date(text: str, ticks: int) -> int:
 
 def _quantile(interactions: ibis.Table, share: float) -> int:
     n_before = int(interactions.count().execute() * share)
-    (row,) = interactions.order_by(TIMESTAMP).select(TIMESTAMP).limit(1, offset=n_before).to_pyarrow().to_pylist()
-    return int(row[TIMESTAMP])
+    counted = interactions.group_by(TIMESTAMP).agg(n=_.count())
+    reached = counted.mutate(upto=_.n.sum().over(order_by=TIMESTAMP, rows=(None, 0)))
+    return int(reached.filter(_.upto > n_before)[TIMESTAMP].min().execute())

@@ -112,8 +112,14 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _may_be_number(kind: pa.DataType) -> bool:
     """Whether values of a type are numbers, or texts of which each is looked at."""
-    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
-    return any(test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, *texts))
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_null(kind)
+    )
 
 
 def _check_users(path: Path, split: str, part: pd.DataFrame, own: IntArray, users: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffurecsys.collective import Team
 from diffurecsys.data.packing import PackedBatch, Packer
 from diffurecsys.data.split import StudyData
 from diffurecsys.data.store import Examples, SequenceStore
@@ -58,6 +59,23 @@ class Ranks:
         return np.asarray(1 + greater + tied / 2)
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """How several processes rank together: each scores every n-th batch, and all get the ranks of one process.
+
+    Attributes:
+        team: the processes.
+        skip: draws from the generator what scoring a batch would; called for batches that another process scores.
+    """
+
+    team: Team
+    skip: Callable[[PackedBatch, torch.Generator], None]
+
+    def is_own(self, number: int) -> bool:
+        """Whether this process scores a batch."""
+        return number % self.team.size == self.team.rank
+
+
 @torch.inference_mode()
 def rank_targets(
     score: Score,
@@ -68,6 +86,7 @@ def rank_targets(
     batch_size: int = 512,
     max_score_bytes: int = 256 << 20,
     device: torch.device | str = "cpu",
+    sharing: Sharing | None = None,
 ) -> Ranks:
     """Rank every example's target in the whole catalogue, and among the items that its user did not have before.
 
@@ -79,6 +98,7 @@ def rank_targets(
         batch_size: most examples scored at once; fewer where the scores would take more than `max_score_bytes`.
         max_score_bytes: bound for one float32 score matrix.
         device: where `score` computes.
+        sharing: with whom; None: with nobody.
 
     Raises:
         ValueError: `score` gave NaN or the wrong shape.
@@ -86,15 +106,20 @@ def rank_targets(
     store = data.store
     packer = Packer(store, examples, device)
     rows = max(1, min(batch_size, max_score_bytes // (4 * store.n_items)))
-    places = torch.empty((4, len(examples)), dtype=torch.int64)
+    places = torch.zeros((4, len(examples)), dtype=torch.int64)
     by_length = torch.argsort(examples.lengths, stable=True)  # like lengths together: least work a batch
     seen = SeenItems(store, examples, packer.device)
-    for batch, index in packer.batches(by_length, rows):
+    for number, (batch, index) in enumerate(packer.batches(by_length, rows)):
+        if sharing is not None and not sharing.is_own(number):
+            sharing.skip(batch, generator)
+            continue
         scores = score(batch, generator)
         _check(scores, batch, store.n_items)
         places[:2, index] = torch.stack(rank_in_scores(scores, batch.targets)).cpu()
         seen.exclude(scores, index)
         places[2:, index] = torch.stack(rank_in_scores(scores, batch.targets)).cpu()
+    if sharing is not None:
+        sharing.team.sum(places)
     target = store.items[examples.end].long()
     greater, tied, greater_unseen, tied_unseen = places.numpy()
     return Ranks(

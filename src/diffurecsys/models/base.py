@@ -112,6 +112,14 @@ class Ranker(nn.Module):
         """
         raise NotImplementedError
 
+    def skip(self, batch: PackedBatch, generator: Generator, steps: int | None = None) -> None:
+        """Draw from `generator` what `score` would, without scoring: another process scores this batch.
+
+        Default: score, where that draws; families that draw less than they compute override this.
+        """
+        if self.config.capabilities.samples:
+            self.score(batch, generator, steps)
+
     def calibrate(self, data: StudyData, generator: Generator) -> dict[str, Any]:
         """Choose a few settings on the validation targets after training; return them. Default: nothing.
 
@@ -169,7 +177,28 @@ class CountRanker(Ranker):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
-def scorer(ranker: Ranker, purpose: Purpose, steps: int | None = None) -> Score:
+@dataclass(frozen=True)
+class Scorer:
+    """How a ranker scores for a purpose.
+
+    Attributes:
+        ranker: the ranker.
+        steps: reverse steps that are walked; None: all.
+    """
+
+    ranker: Ranker
+    steps: int | None
+
+    def __call__(self, batch: PackedBatch, generator: Generator) -> Tensor:
+        """Score the catalogue, float32 `[batch, n_items]`."""
+        return self.ranker.score(batch, generator, self.steps)
+
+    def skip(self, batch: PackedBatch, generator: Generator) -> None:
+        """Draw what scoring would."""
+        self.ranker.skip(batch, generator, self.steps)
+
+
+def scorer(ranker: Ranker, purpose: Purpose, steps: int | None = None) -> Scorer:
     """Return how `ranker` scores for a purpose; the one place that knows of reverse steps.
 
     Args:
@@ -177,12 +206,7 @@ def scorer(ranker: Ranker, purpose: Purpose, steps: int | None = None) -> Score:
         purpose: decides how many reverse steps are walked.
         steps: that number instead.
     """
-    walked = ranker.config.steps_for(purpose) if steps is None else steps
-
-    def score(batch: PackedBatch, generator: Generator) -> Tensor:
-        return ranker.score(batch, generator, walked)
-
-    return score
+    return Scorer(ranker, ranker.config.steps_for(purpose) if steps is None else steps)
 
 
 def refuse_longer_histories(data: StudyData, max_length: int) -> None:

@@ -12,9 +12,10 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from diffurecsys.columns import MODEL, SEED, SPLIT
+from diffurecsys.columns import ITEMS, MODEL, SEED, SPLIT, USER
 from diffurecsys.data.sequences import to_store
 from diffurecsys.data.store import SequenceStore
+from diffurecsys.data.stored import read_table
 from diffurecsys.evaluation.ranks import ALL, Ranking, Ranks
 from diffurecsys.evaluation.significance.scores import ModelScores, user_scores
 from diffurecsys.training import EpochRecord
@@ -22,12 +23,12 @@ from diffurecsys.training import EpochRecord
 
 def read_store(sequences: ibis.Table, item_vocabulary: ibis.Table) -> SequenceStore:
     """Load all sequences; the vocabulary tells the size of the catalogue."""
-    return to_store(sequences.to_pyarrow(), int(item_vocabulary.count().execute()))
+    return to_store(read_table(sequences, [USER, ITEMS]), int(item_vocabulary.count().execute()))
 
 
 def read_lists(sequences: ibis.Table, column: str) -> NDArray[Any]:
     """Load a column of lists of all sequences, `[events]`, in the order of the store."""
-    return np.array(pc.list_flatten(sequences.select(column).to_pyarrow()[column]).to_numpy())
+    return np.array(pc.list_flatten(read_table(sequences, [column])[column]).to_numpy())
 
 
 def history_table(history: Sequence[EpochRecord]) -> pd.DataFrame:

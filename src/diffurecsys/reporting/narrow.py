@@ -87,7 +87,7 @@ def _spec(panel: Axes) -> SubplotSpec:
 
 def _share(spec: SubplotSpec) -> float:
     """Which part of its figure's height a panel takes."""
-    ratios = np.asarray(spec.get_gridspec().get_height_ratios(), np.float64)
+    ratios = np.asarray(spec.get_gridspec().get_height_ratios(), dtype=float)
     return float(ratios[spec.rowspan.start] / ratios.sum())
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from diffurecsys.columns import ITEM_ID, RANK, SCORE, SOURCE, TITLE, USER_ID
+from diffurecsys.data.sources.identifiers import restore_identifiers
 from diffurecsys.data.store import SequenceStore
 from diffurecsys.errors import DataError
 from diffurecsys.files import atomic_path
@@ -88,6 +89,7 @@ def write_recommendations(
     banned: Tensor | None = None,
     steps: int | None = None,
     titles: Mapping[str, str] | None = None,
+    types: Mapping[str, str] | None = None,
     on_users: Callable[[int], None] | None = None,
 ) -> Written:
     """Recommend to everybody asked for; no more than a chunk of users is ever held.
@@ -104,23 +106,26 @@ def write_recommendations(
         banned: see `Recommender.recommend`.
         steps: of the reverse process.
         titles: by identifier; with them the output has a column for them.
+        types: of identifiers in the data's files, see `restore_identifiers`; a Parquet file gets them back.
         on_users: called after every chunk with the number of users done.
 
     Raises:
-        DataError: nobody was asked for.
+        DataError: nobody was asked for, or somebody whose identifier is not of the data's type.
     """
     sources: Counter[str] = Counter()
     users = rows = unknown = 0
     preview: pa.Table | None = None
     schema = _schema(with_titles=titles is not None)
+    types = types if types and file_format == "parquet" else {}
+    written_as = restore_identifiers(schema.empty_table(), types).schema
     for left in path.parent.glob(f".{path.name}.*.tmp"):
         left.unlink(missing_ok=True)
-    with atomic_path(path) as temporary, _writer(temporary, schema, file_format) as write:
+    with atomic_path(path) as temporary, _writer(temporary, written_as, file_format) as write:
         for part in chunks(asked, chunk):
             histories = [known.history(one.user) or [] if one.history is None else one.history for one in part]
             found = recommender.recommend(histories, k, exclude_history=exclude_seen, banned=banned, steps=steps)
             table = _table(part, found, schema, titles)
-            write(table)
+            write(restore_identifiers(table, types))
             preview = table.slice(0, PREVIEWED) if preview is None else preview
             users, rows = users + len(part), rows + len(table)
             sources.update(result.source if result.items else "none" for result in found)

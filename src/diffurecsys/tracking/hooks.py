@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ from mlflow.tracking import MlflowClient
 
 from diffurecsys import pipeline_registry
 from diffurecsys.context import StudyContext
+from diffurecsys.data.stored import read_table
+from diffurecsys.datasets import AtomicSave
 from diffurecsys.machine import git_revision
 from diffurecsys.parameters import leaves
 from diffurecsys.serving.catalogue import Catalogue
@@ -58,6 +61,8 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         self._items: Catalogue | None = None
         self._open: set[str] = set()
         self._trials: dict[str, TrialLog] = {}
+        self._seen: set[str] = set()  # datasets that this process saved
+        self._process = 0
 
     @hook_impl
     def after_context_created(self, context: StudyContext) -> None:
@@ -81,9 +86,9 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         mlflow.set_tracking_uri(self._uri)
 
     @hook_impl
-    def after_catalog_created(self, catalog: DataCatalog) -> None:
+    def after_catalog_created(self, catalog: DataCatalog, save_version: str) -> None:
         """Keep the catalog: cells are logged from it."""
-        self._catalog = catalog
+        self._catalog, self._save_version = catalog, save_version
 
     def before_node_run(self) -> None:
         """Not a hook here: kedro-mlflow would log every typed parameter as one string."""
@@ -92,6 +97,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Open the parent run, and close those of killed processes."""
         self._runs, self._open, self._trials, self._items = {}, set(), {}, None
+        self._process, self._seen = os.getpid(), set()
         self._tracking = self._is_mlflow_enabled = False
         if not _assert_mlflow_enabled(run_params["pipeline_names"] or ["__default__"], self.mlflow_config):
             return
@@ -114,8 +120,9 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:  # noqa: ANN401 - any dataset's data
         """Log a cell when it is fitted and when it has ranked, and the study's tables and figures."""
-        if not self._tracking:
+        if not self._tracking or os.getpid() != self._process:
             return
+        self._seen.add(dataset_name)
         began = time.perf_counter()
         with self._may_fail():
             self._log(dataset_name, data)
@@ -124,6 +131,9 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Track what earlier runs finished and did not track, then close the parent run."""
+        if self._tracking:
+            with self._may_fail():
+                self._log_unseen(pipeline)
         if self._tracking and "study_ranks" in pipeline.all_outputs():
             with self._may_fail():
                 self._complete()
@@ -199,6 +209,17 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             name = register_final(self.run_id, experiment, dataset, self._catalog, self._tags)
             logger.info("MLflow: models:/%s@%s", name, FINAL)
 
+    def _log_unseen(self, pipeline: Pipeline) -> None:
+        """Log what processes of a pool saved in this run, whose hooks are not this process's."""
+        for node in pipeline.nodes:
+            for name in node.outputs:
+                dataset = self._catalog.get(name)
+                if name in self._seen or not isinstance(dataset, AtomicSave):
+                    continue
+                dataset.release()
+                if dataset.newest_version == self._save_version:
+                    self._log(name, self._catalog.load(name))
+
     def _cell_run(self, cell: Cell) -> str:
         """Return the cell's nested run; open it and log its fitting where that has not happened in this run."""
         if cell.namespace not in self._runs:
@@ -227,7 +248,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
     def _catalogue(self) -> Catalogue:
         """Return the study's items, read once a run."""
         if self._items is None:
-            vocabulary = self._catalog.load("item_vocabulary").to_pyarrow()
+            vocabulary = read_table(self._catalog.load("item_vocabulary"))
             self._items = Catalogue.of(self._catalog.load("split"), vocabulary)
         return self._items
 

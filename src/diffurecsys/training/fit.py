@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from diffurecsys.collective import current_team
 from diffurecsys.data.split import TRAINING, StudyData, learning_from
 from diffurecsys.errors import DataError
-from diffurecsys.evaluation.ranks import Ranks, rank_targets
+from diffurecsys.evaluation.ranks import Ranks, Sharing, rank_targets
 from diffurecsys.machine import describe_machine, forget_peak_memory, peak_memory
 from diffurecsys.models.base import Ranker, scorer
 from diffurecsys.models.weights import RankerWeights
@@ -53,7 +54,7 @@ def fit_cell(
     on_step: Callable[[StepRecord], None] | None = None,
     stop: Callable[[Sequence[EpochRecord]], bool] | None = None,
 ) -> FittedCell:
-    """Build the cell's ranker, let it observe, train and calibrate itself.
+    """Build the cell's ranker, let it observe, train and calibrate itself. In a team all processes end with the same.
 
     Args:
         cell: which ranker under which seed.
@@ -68,9 +69,10 @@ def fit_cell(
         training (None where nothing trains), parameters (their number), seconds (of observing, training and
         calibrating, without validation), epochs, epochs_planned, best_epoch, finished_early, resumed_from, loss (of the
         best epoch), calibrated (what was chosen on validation), peak_memory (bytes, see `machine.peak_memory`; of all
-        that `seconds` are of), users_per_second (ranked as in evaluation, of some validation users), device, machine.
+        that `seconds` are of), users_per_second (ranked as in evaluation, of some validation users), device, machine,
+        and processes, where there were several.
     """
-    spec, epochs = cell.spec, {}
+    spec, epochs, team = cell.spec, {}, current_team()
     forget_peak_memory(resolve_device(spec.training.device if spec.trains else "cpu"))
     learnt = learn(cell, data, checkpoint_path=checkpoint_path, on_epoch=on_epoch, on_step=on_step, stop=stop)
     ranker, result, history, device = learnt.ranker, learnt.result, learnt.history, learnt.device
@@ -102,9 +104,11 @@ def fit_cell(
         "users_per_second": _ranking_speed(ranker, data, cell.seed, device),
         "device": str(device),
         "machine": describe_machine(device),
+        **({"processes": team.size} if team is not None else {}),
     }
+    state = learnt.state() if team is None else team.from_first(learnt.state())
     weights = RankerWeights(
-        spec.family, data.store.n_items, spec.network, learnt.state(), identity, data.fingerprint, data.split.max_length
+        spec.family, data.store.n_items, spec.network, state, identity, data.fingerprint, data.split.max_length
     )
     fitted = FittedCell(weights, history, record)
     if spec.final_fit_on == TRAINING:
@@ -162,7 +166,7 @@ def rank_cell(
     device: str = "auto",
     users: int | None = None,
 ) -> dict[str, Ranks]:
-    """Rank the validation and the test targets with a fitted cell.
+    """Rank the validation and the test targets with a fitted cell. A team shares the work; all have all ranks.
 
     Args:
         weights: of the cell.
@@ -187,14 +191,16 @@ def rank_cell(
     chosen = replace(weights, state=weights.chosen, chosen={}).build(where) if weights.chosen else ranker
     if where.type == "cpu":
         keep_freed_memory()
-    return {
-        part: rank_targets(
-            scorer(chosen if part == "validation" else ranker, "evaluation"),
+    found, team = {}, current_team()
+    for part, examples in (("validation", data.split.validation), ("test", data.split.test)):
+        score = scorer(chosen if part == "validation" else ranker, "evaluation")
+        found[part] = rank_targets(
+            score,
             data,
             examples[:users],
             generator=derive_generator(seed, f"rank {part}", where),
             batch_size=batch_size,
             device=where,
+            sharing=Sharing(team, score.skip) if team is not None else None,
         )
-        for part, examples in (("validation", data.split.validation), ("test", data.split.test))
-    }
+    return found

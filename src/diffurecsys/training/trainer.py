@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffurecsys.collective import current_team
 from diffurecsys.data.packing import PackedBatch, Packer
 from diffurecsys.data.schemes import SCHEMES
 from diffurecsys.data.split import StudyData
 from diffurecsys.errors import DataError, UserError
 from diffurecsys.evaluation.metrics import metrics_from_ranks
-from diffurecsys.evaluation.ranks import rank_targets
+from diffurecsys.evaluation.ranks import Sharing, rank_targets
 from diffurecsys.models.base import Ranker, scorer
 from diffurecsys.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from diffurecsys.training.config import TrainingConfig
@@ -26,6 +27,7 @@ from diffurecsys.training.device import autocast, keep_freed_memory, resolve_dev
 from diffurecsys.training.optimisation import WeightAverage, make_optimiser, make_scheduler
 from diffurecsys.training.records import EpochRecord, StepRecord, TrainingResult
 from diffurecsys.training.seeding import derive_generator
+from diffurecsys.training.together import Share, add_up_gradients, noise_of, shares
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,9 @@ def train(
     stop: Callable[[Sequence[EpochRecord]], bool] | None = None,
 ) -> TrainingResult:
     """Train `ranker` in place and return its best weights.
+
+    In a team (see `collective`) all processes call this with the same arguments, and get the same weights; only the
+    first reads and writes the checkpoint.
 
     Args:
         ranker: freshly initialised, has observed the data; moved to the training device.
@@ -81,8 +86,10 @@ def train(
         data.fingerprint,
         *(() if stop_after is None else (stop_after,)),
     )
-    resumed_from = 0
-    if checkpoint_path and (saved := load_checkpoint(checkpoint_path, identity)):
+    resumed_from, team = 0, run.team
+    leads = team is None or team.leads
+    saved = load_checkpoint(checkpoint_path, identity) if checkpoint_path and leads else None
+    if saved := (saved if team is None else team.from_first(saved)):
         run.load_state(saved)
         resumed_from = len(run.history)
         logger.info("Continuing after epoch %d of %d from %s", resumed_from, config.epochs, checkpoint_path)
@@ -93,7 +100,7 @@ def train(
         record = run.epoch(on_step)
         if on_epoch:
             on_epoch(record)
-        if checkpoint_path and (run.finished or len(run.history) % config.checkpoint_every == 0):
+        if checkpoint_path and leads and (run.finished or len(run.history) % config.checkpoint_every == 0):
             save_checkpoint(checkpoint_path, run.state(), identity)
     return run.result(resumed_from)
 
@@ -116,6 +123,8 @@ class _Run:
         self.optimiser = make_optimiser(ranker, config)
         self.scheduler = make_scheduler(self.optimiser, config, steps=-(-len(examples) // config.batch_size))
         self.average = WeightAverage(ranker, config.average) if config.average is not None else None
+        self.team = current_team()
+        self.loss = self.ranker.loss if self.team is None else add_up_gradients(self.ranker)
         self.shuffle = derive_generator(seed, "shuffle")
         self.noise = derive_generator(seed, "noise", self.device)
         self.history: list[EpochRecord] = []
@@ -158,31 +167,32 @@ class _Run:
         order = torch.randperm(len(self.packer), generator=self.shuffle)
         size = self.config.batch_size
         steps = -(-len(order) // size)
+        noise = self.noise if self.team is None else noise_of(self.seed, epoch, self.team, self.device)
         losses, labels = [], []
-        for step, (batch, _) in enumerate(self.packer.batches(order, size), start=1):
-            loss = self._step(batch)
+        for step, share in enumerate(shares(self.packer, order, size, self.team), start=1):
+            loss = self._step(share, noise)
             losses.append(loss)
-            labels.append(len(batch.targets))
+            labels.append(share.labels)
             if self.device.type == "cpu":  # elsewhere reading the loss would make the host wait: look after the epoch
                 self._refuse_non_finite(epoch, losses, since=step - 1)
             if on_step:
-                on_step(StepRecord(epoch, self.stop_after or self.config.epochs, step, steps, len(batch.targets), loss))
+                on_step(StepRecord(epoch, self.stop_after or self.config.epochs, step, steps, share.labels, loss))
         self._refuse_non_finite(epoch, losses, since=0)
         weights = torch.tensor(labels, dtype=torch.float64)
         return float((torch.stack(losses).double().cpu() * weights).sum() / weights.sum())
 
-    def _step(self, batch: PackedBatch) -> Tensor:
+    def _step(self, share: Share, noise: torch.Generator) -> Tensor:
         self.optimiser.zero_grad(set_to_none=True)
-        with autocast(self.device, self.config.precision):
-            loss = self.ranker.loss(batch, self.noise)
-        loss.backward()
+        with autocast(self.device, self.config.precision), share.taken():
+            loss = self.loss(share.batch, noise)
+        loss = share.backward(loss)
         if self.config.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.ranker.parameters(), self.config.clip_norm)
         self.optimiser.step()
         self.scheduler.step()
         if self.average is not None:
             self.average.update()
-        return loss.detach()
+        return loss
 
     def _refuse_non_finite(self, epoch: int, losses: list[Tensor], since: int) -> None:
         bad = torch.nonzero(~torch.stack(losses[since:]).isfinite()).flatten()
@@ -207,6 +217,7 @@ class _Run:
             self.data.split.validation,
             generator=derive_generator(self.seed, "validation", self.device),
             device=self.device,
+            sharing=Sharing(self.team, plain.skip) if self.team is not None else None,
         )
         return metrics_from_ranks(ranks)
 

@@ -62,7 +62,8 @@ def test_a_control_that_leads_is_not_what_diffuses(make_results):
         table.assign(role=table["role"].mask(table["model"] == "cross_attention", "control"))
         for table in (board.scores, board.cells)
     )
-    diffusion = answer(dataclasses.replace(results, leaderboard=dataclasses.replace(board, scores=scores, cells=cells)))[2]
+    leaderboard = dataclasses.replace(board, scores=scores, cells=cells)
+    diffusion = answer(dataclasses.replace(results, leaderboard=leaderboard))[2]
     assert diffusion.startswith("The best that diffuses is diffurec, 0.0460")
     assert "the control cross_attention vs diffurec" in diffusion
 

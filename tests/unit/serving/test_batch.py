@@ -83,6 +83,19 @@ def test_histories_may_be_given_and_unknown_users_get_popular_items(known, recom
     assert written.unknown_items == 1
 
 
+def test_identifiers_get_the_type_of_the_datas_files_back(recommender, tmp_path):
+    numbers = KnownUsers(SequenceStore.from_lists([[0, 1], [2]], len(ITEMS)), ["12", "-9007199254740993"], ITEMS)
+    path, types = tmp_path / "out.parquet", {"user_id": "BIGINT", "item_id": "VARCHAR"}
+    write_recommendations(recommender, numbers, numbers, path, file_format="parquet", k=1, chunk=1, types=types)
+    assert [(row["user_id"], row["item_id"]) for row in rows(path)] == [(12, "NA"), (-9007199254740993, "true")]
+    for other in ("x", "007"):
+        with pytest.raises(DataError, match=f"user_id '{other}' is no BIGINT, which is what the data's own are"):
+            write_recommendations(
+                recommender, [Asked(other)], numbers, path, file_format="parquet", k=1, chunk=1, types=types
+            )
+    assert len(rows(path)) == 2  # as it was
+
+
 def test_a_run_that_dies_leaves_what_was_there_and_the_next_removes_its_rest(known, recommender, tmp_path):
     path = tmp_path / "out.parquet"
     path.write_text("earlier")

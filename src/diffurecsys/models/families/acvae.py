@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from diffurecsys.checks import at_least, within
+from diffurecsys.collective import Part, current_part, gather_rows
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.recurrent import run_gru, shift
@@ -135,7 +136,7 @@ class ACVAE(VectorRanker):
             own = F.softplus(-self.ratio(x.detach(), z.detach(), generator)).mean()
             loss = loss + own + F.softplus(self.ratio(x.detach(), prior, generator)).mean()
             right = self._criticise(x, z, segments)
-            wrong = self._criticise(x, z[next_sequence(segments)], segments)
+            wrong = self._criticise(x, of_next_sequence(z, segments), segments)
             total: Tensor = loss + config.contrast * (F.softplus(-right) + F.softplus(wrong)).mean()
         return total
 
@@ -147,6 +148,11 @@ class ACVAE(VectorRanker):
             z = self._latents(x, segments, generator, noisy=draws > 0)
             total = total + self._decode(z[segments.last]).float()
         return total / max(1, draws)
+
+    def skip(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> None:
+        """Draw the noise of all latents."""
+        for _ in range(2 * self.config.scoring_draws):  # on the GRU's states, and before the convolution
+            torch.randn((len(batch.items), self.config.hidden), generator=generator, device=batch.items.device)
 
     def items(self) -> Tensor:
         """Represent every item by its row of the output matrix and its bias: `[n_items, width + 1]`."""
@@ -177,11 +183,34 @@ class ACVAE(VectorRanker):
         return verdict
 
 
+def of_next_sequence(z: Tensor, segments: Segments) -> Tensor:
+    """Give every token the row of the token at the same place of the next sequence, or of that one's last.
+
+    The first follows the last; what a batch's sequences are does not depend on how many processes have parts of it.
+    """
+    part = current_part()
+    if part is None:
+        return z[next_sequence(segments)]
+    everyone = gather_rows(z, part.tokens)
+    return z + 0 * everyone.sum() if part.idle else everyone[next_sequence_of(part, segments)]
+
+
 def next_sequence(segments: Segments) -> Tensor:
     """int64 `[tokens]`: the token at the same place of the next sequence, or its last; the first follows the last."""
     other = (segments.sequence + 1) % len(segments.lengths)
     offsets = segments.offsets.long()
     return torch.minimum(offsets[other] + segments.place, offsets[other + 1] - 1)
+
+
+def next_sequence_of(part: Part, segments: Segments) -> Tensor:
+    """int64 `[tokens]`: as `next_sequence`, among the gathered tokens of all processes."""
+    lengths, size = torch.tensor(part.lengths), part.team.size
+    order = torch.argsort(torch.arange(len(lengths)) % size, stable=True)  # process by process, as tokens are gathered
+    first = torch.empty_like(lengths)
+    first[order] = lengths[order].cumsum(0) - lengths[order]
+    other = (part.team.rank + size * torch.arange(len(segments.lengths)) + 1) % len(lengths)
+    begin, last = (x[other].to(segments.sequence.device)[segments.sequence] for x in (first, first + lengths - 1))
+    return torch.minimum(begin + segments.place, last)
 
 
 FAMILY = Family("acvae", ACVAEConfig, ACVAE)

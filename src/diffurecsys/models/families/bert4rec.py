@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffurecsys.checks import at_least, one_of, positive, within
+from diffurecsys.collective import weighed_by
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import NORM_EPS, Encoder, Positions
@@ -118,7 +119,7 @@ class BERT4Rec(VectorRanker):
         x = x.masked_fill(repeated[:, None], 0)
         mean = blocked_cross_entropy(x, self.items(), tokens.index_select(0, hidden))
         share = repeated.float().mean()
-        return (mean - share * math.log(self.n_items)) / (1 - share)
+        return weighed_by((~repeated).sum(), (mean - share * math.log(self.n_items)) / (1 - share))
 
     def users(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> Tensor:
         """Represent every history by what [MASK] after it sees, and 1: float32 `[batch, width + 1]`."""

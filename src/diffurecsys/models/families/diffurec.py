@@ -202,6 +202,22 @@ class DiffuRec(VectorRanker):
         x_0 = walk_back(self.config.sampler, process, denoise, noise)
         return x_0 if self.config.target_scale == "raw" else said  # the last x̂_0, at the scale that scores are made of
 
+    def skip(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> None:
+        """Draw what the reverse process would, without the denoiser."""
+        if self.config.delta == 0:
+            return
+        shape, tokens = (len(batch), self.config.width), (len(batch.items), self.config.width)
+        device = batch.items.device
+
+        def noise() -> Tensor:
+            return torch.randn(shape, generator=generator, device=device)
+
+        def denoise(x_s: Tensor, step: int) -> Tensor:
+            torch.randn(tokens, generator=generator, device=device)  # λ, as in `_noised_target`
+            return x_s
+
+        walk_back(self.config.sampler, self.process.strided(steps or len(self.process)), denoise, noise)
+
     def users_from_last_item(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
         """Predict x_0 by one call from the history's last item, diffused to the last step: float32 `[batch, width]`.
 

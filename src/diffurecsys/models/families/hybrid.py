@@ -138,6 +138,10 @@ class Hybrid(Ranker):
             scores = scores.addcmul_(counted, self.weight)
         return _lower(scores, batch, self.repeat_penalty) if self.repeat_penalty else scores
 
+    def skip(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> None:
+        """Draw what the network would."""
+        self.network.skip(batch, generator, steps)
+
     @torch.no_grad()
     def calibrate(self, data: StudyData, generator: torch.Generator) -> dict[str, Any]:
         """Choose the counts' settings, then what joins both, by NDCG@10 (all items ranked) of validation users.

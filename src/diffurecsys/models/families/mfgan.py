@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffurecsys.checks import at_least, positive, within
+from diffurecsys.collective import weighed_by
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.discriminator import Discriminator
@@ -180,7 +181,8 @@ class MFGAN(VectorRanker):
                 assert isinstance(discriminator, Discriminator)
                 verdict = discriminator(history, segments, last, generator)
                 reward += verdict[:, 1].detach().sigmoid() / len(self.discriminators)
-                loss = loss + F.softplus(-verdict[:, 0]).mean() + F.softplus(verdict[:, 1:])[invented].mean()
+                loss = loss + weighed_by(len(batch), F.softplus(-verdict[:, 0]).mean())
+                loss = loss + weighed_by(invented.sum(), F.softplus(verdict[:, 1:])[invented].mean())
                 weights = discriminator.get_submodule("verdict").parameters()
                 loss = loss + DISCRIMINATOR_DECAY / 2 * sum(weight.square().sum() for weight in weights)
         return reward, loss if learn else torch.zeros_like(loss)

@@ -184,6 +184,17 @@ class PositionDiffusion(VectorRanker):
         walk_back(self.config.sampler, process, denoise, noise)
         return self._compared(said)
 
+    def skip(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> None:
+        """Draw what the reverse process would, without encoder and head."""
+        shape, device = (len(batch), self.config.width), batch.items.device
+
+        def noise() -> Tensor:
+            return torch.randn(shape, generator=generator, device=device)
+
+        if self.config.delta > 0:
+            process = self.process.strided(steps or len(self.process))
+            walk_back(self.config.sampler, process, lambda x_s, step: x_s, noise)
+
     def items(self) -> Tensor:
         """Represent every item: the embeddings, of unit length if cosines are compared; `[n_items, width]`."""
         return offered_vectors(self.embedding.weight, self.config.similarity)

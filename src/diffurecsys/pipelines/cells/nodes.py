@@ -13,6 +13,7 @@ import pandas as pd
 
 from diffurecsys.columns import ITEM, ITEM_ID, SPLIT, USER, USER_ID
 from diffurecsys.data.split import StudyData
+from diffurecsys.data.stored import read_table
 from diffurecsys.errors import DataError
 from diffurecsys.evaluation.imported_ranks import read_imported_ranks
 from diffurecsys.evaluation.ranks import Ranks
@@ -123,8 +124,8 @@ def read_ranks_of_cell(
     """
     network = cell.spec.network
     assert isinstance(network, ImportedConfig)
-    users = user_vocabulary.to_pyarrow().sort_by(USER)[USER_ID].to_pylist()
-    items = item_vocabulary.to_pyarrow().sort_by(ITEM)[ITEM_ID].to_pylist()
+    users = read_table(user_vocabulary).sort_by(USER)[USER_ID].to_pylist()
+    items = read_table(item_vocabulary).sort_by(ITEM)[ITEM_ID].to_pylist()
     return _one_table(read_imported_ranks(imported_cells / network.file, split, users, items, max(evaluation.cutoffs)))
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from diffurecsys.columns import MODEL, SEED
 from diffurecsys.data.split import EVERYTHING, StudyData, learning_from
+from diffurecsys.data.stored import read_table
 from diffurecsys.errors import DataError
 from diffurecsys.machine import describe_machine
 from diffurecsys.models.weights import RankerWeights, digest_state, load_weights
@@ -56,7 +57,7 @@ def fit_on_everything(
     """
     cell = choose_cell(study, study_ranks, evaluation.ranking, final_fit.model, "final_fit.model")
     chosen = load_chosen(weights_file(cells_folder, cell), split)
-    items = Catalogue.of(learning_from(split, EVERYTHING), item_vocabulary.to_pyarrow())
+    items = Catalogue.of(learning_from(split, EVERYTHING), read_table(item_vocabulary))
     epochs = final_fit.epochs or _chosen_epochs(study_cells, cell)
     start, began_from = None, None
     if final_fit.warm_start:

@@ -11,6 +11,7 @@ import ibis
 import pandas as pd
 
 from diffurecsys.data.split import StudyData
+from diffurecsys.data.stored import read_table
 from diffurecsys.pipelines.chosen import load_model
 from diffurecsys.serving.catalogue import Catalogue
 from diffurecsys.serving.onnx_export import export_onnx
@@ -45,4 +46,4 @@ def write_onnx(
     exported = export_onnx(weights, path, recommend.reverse_steps)
     logger.info("%s holds %s", path, model)
     record = {"family": weights.family, "identity": weights.identity, **dataclasses.asdict(exported)}
-    return record, Catalogue.of(split, item_vocabulary.to_pyarrow())
+    return record, Catalogue.of(split, read_table(item_vocabulary))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import pandas as pd
 
-from diffurecsys.columns import USER, USER_ID
+from diffurecsys.columns import ITEM_ID, TITLE, USER, USER_ID
 from diffurecsys.data.split import StudyData
+from diffurecsys.data.stored import read_table
 from diffurecsys.pipelines.chosen import load_model
 from diffurecsys.progress import users_progress
 from diffurecsys.serving.batch import KnownUsers, write_recommendations
@@ -35,6 +36,8 @@ def recommend_to_users(
     study_ranks: pd.DataFrame,
     user_vocabulary: ibis.Table,
     item_vocabulary: ibis.Table,
+    item_details: ibis.Table,
+    read_record: dict[str, Any],
     cells_folder: Path,
     raw_folder: Path,
     recommendations_folder: Path,
@@ -49,10 +52,10 @@ def recommend_to_users(
         UserError: the model does not exist.
     """
     model, weights = load_model(study, study_ranks, evaluation.ranking, recommend.model, cells_folder, split)
-    items = Catalogue.of(split, item_vocabulary.to_pyarrow())
+    items = Catalogue.of(split, read_table(item_vocabulary))
     ranker = weights.build(resolve_device(evaluation.device))
     recommender = Recommender(ranker, items.identifiers, weights.max_length, items.popularity)
-    users = user_vocabulary.to_pyarrow().sort_by(USER)[USER_ID].to_pylist()
+    users = read_table(user_vocabulary).sort_by(USER)[USER_ID].to_pylist()
     known = KnownUsers(split.store, users, items.identifiers)
     asked = read_asked(raw_folder / recommend.users) if recommend.users else known
     allow = read_items(raw_folder / recommend.allow) if recommend.allow else None
@@ -76,7 +79,8 @@ def recommend_to_users(
             exclude_seen=recommend.exclude_seen,
             banned=banned,
             steps=recommend.reverse_steps,
-            titles=read_titles(raw_folder / recommend.titles) if recommend.titles else None,
+            titles=read_titles(raw_folder / recommend.titles) if recommend.titles else _titles(item_details),
+            types=read_record.get("types"),
             on_users=on_users,
         )
     logger.info("%s holds %s recommendations for %s users", output, f"{written.rows:,}", f"{written.users:,}")
@@ -88,3 +92,9 @@ def recommend_to_users(
         **{name: getattr(written, name) for name in ("users", "rows", "sources", "unknown_items")},
     }
     return record, written.preview.to_pandas()
+
+
+def _titles(details: ibis.Table) -> dict[str, str] | None:
+    """Return the titles that came with the data."""
+    known = details.filter(ibis._[TITLE].notnull()).select(ITEM_ID, TITLE).to_pyarrow()
+    return dict(zip(known[ITEM_ID].to_pylist(), known[TITLE].to_pylist(), strict=True)) if known.num_rows else None

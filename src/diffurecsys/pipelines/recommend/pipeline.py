@@ -22,6 +22,8 @@ def create_pipeline() -> Pipeline:
                     "study_ranks",
                     "user_vocabulary",
                     "item_vocabulary",
+                    "item_details",
+                    "read_record",
                     "cells_folder",
                     "raw_folder",
                     "recommendations_folder",
