@@ -159,9 +159,10 @@ def expect_json(content: bytes) -> Rows | Fault | Silent:
         except KeyError:
             return Silent()  # a name twice
         except (ValueError, RecursionError):
-            return Fault(number)
+            found = None
         if not isinstance(found, dict):
-            return Fault(number)
+            before = make_rows(records)
+            return before if isinstance(before, Fault) and before.line else Fault(number)
         values = [found.get(name) for name in ("user", "item", "time")]
         if any(isinstance(value, dict | list | bool) for value in values):
             return Silent()

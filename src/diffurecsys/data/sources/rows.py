@@ -81,8 +81,6 @@ def load_rows(
         except duckdb.Error as error:
             said = _first_line(error)
             hint = f"; time_format is {time_format!r}" if "format specifier" in said else ""
-            if "invalid state" in said:  # DuckDB's word for it
-                hint = "; do some of its lines end in CR LF and others in LF? Convert them to one kind, with dos2unix"
             raise SourceError(f"{file.path} cannot be read: {said}{hint}") from error
         if file.format != "parquet":
             rejects += _take_rejects(connection, number, file)
@@ -198,4 +196,7 @@ def _drop_rejects(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]
+    said = str(error).split("\n", 1)[0]
+    if "invalid state" in said:  # DuckDB's word for it
+        said += " Do some of its lines end in CR LF and others in LF? Convert them to one kind, with dos2unix"
+    return said
