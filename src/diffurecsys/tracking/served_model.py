@@ -88,10 +88,14 @@ def _checked(params: dict[str, Any]) -> dict[str, Any]:
     for name, value in (("k", k), ("reverse_steps", steps)):
         if value is None and name == "reverse_steps":
             continue
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not number or not -_BEYOND < value < _BEYOND or value != int(value):
+        if not _is_whole(value):
             raise ValueError(f"{name} must be a whole number, got {_shown(value)}")
     return {"k": int(k), "exclude_history": bool(exclude), "reverse_steps": None if steps is None else int(steps)}
+
+
+def _is_whole(value: Any) -> bool:  # noqa: ANN401 - whatever a client sends
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return number and bool(-_BEYOND < value < _BEYOND and value == int(value))
 
 
 def _shown(value: object) -> str:
