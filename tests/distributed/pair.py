@@ -148,9 +148,8 @@ def ranks(case, data):
 
 
 def trained(cases) -> list[str]:
-    """A ranker of every family that trains, under each scheme that it is configured with."""
-    kinds = {(case.family, case.training.scheme): case.name for case in reversed(cases) if case.capabilities.trains}
-    return sorted(kinds.values())
+    """A ranker of every family that trains."""
+    return sorted({case.family: case.name for case in reversed(cases) if case.capabilities.trains}.values())
 
 
 def everything(folder: Path, rank: int = 0) -> dict:
