@@ -67,30 +67,30 @@ def test_a_worker_killed_in_a_cell_is_replaced_and_the_bits_are_the_same(cluster
     assert not list(project.root.glob("data/**/*.tmp"))
 
 
-def _work_until_unwanted(path):
-    from diffurecsys.runners.worker import UnwantedError, wanted_check
-
-    check = wanted_check()
-    path.touch()
-    while True:
-        try:
-            check()
-        except UnwantedError:
-            path.unlink()
-            return
-        time.sleep(0.05)
-
-
 def test_what_no_run_waits_for_any_more_ends(cluster, tmp_path):
+    def work_until_unwanted(path):  # local, so that it is sent by value: workers cannot import the tests
+        from diffurecsys.runners.worker import UnwantedError, wanted_check
+
+        check = wanted_check()
+        path.touch()
+        while True:
+            try:
+                check()
+            except UnwantedError:
+                path.unlink()
+                return
+            time.sleep(0.05)
+
     path = tmp_path / "working"
-    future = cluster.submit(_work_until_unwanted, path, pure=False)
-    deadline = time.monotonic() + 600
+    future = cluster.submit(work_until_unwanted, path, pure=False)
+    deadline = time.monotonic() + 300
     while not path.exists():
-        assert time.monotonic() < deadline
+        assert future.status == "pending", future.exception()
+        assert time.monotonic() < deadline, "not begun within 300 s"
         time.sleep(0.05)
     future.cancel()
     while path.exists():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "not ended within 300 s"
         time.sleep(0.05)
 
 

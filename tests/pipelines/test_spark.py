@@ -38,9 +38,9 @@ ARCHIVES = {"ml-1m": "ml-1m.zip", "amazon_beauty": "Amazon_Beauty.zip"}
 def compared(make_project):
     """Runs the data's pipelines in two experiments that differ in their connection, and compares all that they leave.
 
-    One session of Spark serves all tests.
+    One session of Spark serves all tests; it ends with them, as processes forked later would have MLflow ask it.
     """
-    pytest.importorskip("pyspark", reason="PySpark is missing: pip install 'diffurecsys[spark]'")
+    sql = pytest.importorskip("pyspark.sql", reason="PySpark is missing: pip install 'diffurecsys[spark]'")
     if shutil.which("java") is None:
         pytest.skip("Java is missing: apt-get install openjdk-17-jre-headless")
     project = make_project()
@@ -69,7 +69,10 @@ def compared(make_project):
         return project, places
 
     (project.root / "data/01_raw").mkdir(parents=True, exist_ok=True)
-    return compare
+    yield compare
+    if session := sql.SparkSession.getActiveSession():
+        session.stop()
+    assert sql.SparkSession.getActiveSession() is None
 
 
 def _read(path: Path) -> pa.Table:
