@@ -245,7 +245,7 @@ def describe_experiment(experiment_id: str, dataset: str) -> None:
         client.set_experiment_tag(
             experiment_id,
             DESCRIPTION,
-            f"Rankers on {dataset}: a run for every `kedro run`, inside it one for every cell (a ranker under one seed).",
+            f"Rankers on {dataset}: a run for every `kedro run`, in it one for every cell, a ranker under one seed.",
         )
 
 
