@@ -15,17 +15,27 @@ from diffurecsys.reporting.verdicts import (
     BETTER,
     OPEN,
     WORSE,
+    Row,
     apart_at_hand,
     comparable,
     conclude,
     contribution,
     describe,
     is_control,
+    of_these_alone,
     rows_of,
 )
 
 COMPARISONS = "comparisons_table"
 SWEEPS = "sweeps_table"
+NOT_TESTED = "not tested"
+SAID = {
+    BETTER: "better than",
+    ALIKE: "equivalent to",
+    OPEN: "no difference shown to",
+    WORSE: "worse than",
+    NOT_TESTED: "not tested against",
+}
 MANY = 4  # others of which none needs to be named where the same is said of all
 FLIPPED = {BETTER: WORSE, WORSE: BETTER, ALIKE: ALIKE, OPEN: OPEN}
 
@@ -67,35 +77,33 @@ def _standing(results: Results, name: str) -> str:
 
 def _tests(results: Results, best: str) -> str:
     """Say against whom the best ranker was tested, and with what outcome."""
-    found: dict[str, list[str]] = {conclusion: [] for conclusion in FLIPPED}
-    apart: dict[str, list[str]] = {}  # by seeds: open, though the trained models at hand differ
     rows = [row for row in _compared(results) if best in (row["model"], row["reference"])]
+    found: dict[tuple[str, str], list[str]] = {}  # by conclusion and what limits it
     for row in rows:
         ours = row["model"] == best
         other, conclusion = (row["reference"], conclude(row)) if ours else (row["model"], FLIPPED[conclude(row)])
-        if conclusion == OPEN and apart_at_hand(row):
-            apart.setdefault(seeds(row["n_seeds"]), []).append(other)
-        else:
-            found[conclusion].append(other)
-    tested = {name for row in rows for name in (row["model"], row["reference"])}
+        found.setdefault((conclusion, _limit(row)), []).append(other)
     others = [name for name in results.leaderboard.names if name != best]
+    tested = {name for names in found.values() for name in names}
+    if untested := [name for name in others if name not in tested]:
+        found[NOT_TESTED, ""] = untested
     parts = [
-        f"{words} {_all_or(names, others)}{remark}"
-        for names, words, remark in (
-            (found[BETTER], "better than", ""),
-            (found[ALIKE], "equivalent to", ""),
-            (found[OPEN], "no difference shown to", ""),
-            *(
-                (names, "no difference shown to", f" ({n}; the trained models at hand do differ)")
-                for n, names in apart.items()
-            ),
-            (found[WORSE], "worse than", ""),
-            ([name for name in others if name not in tested], "not tested against", ""),
-        )
-        if names
+        f"{words} {_all_or(names, others)}{limit}"
+        for conclusion, words in SAID.items()
+        for (found_conclusion, limit), names in found.items()
+        if found_conclusion == conclusion
     ]
     family = f" (Holm's correction over {int(rows[0]['family_size'])} tests)" if rows else ""
     return f"Tests of {best} that pair users{family}: {'; '.join(parts)}."
+
+
+def _limit(row: Row) -> str:
+    """Say where the trained models at hand differ, though training again may turn it, and where nothing else counts."""
+    if of_these_alone(row) and row["n_seeds"]:
+        return " (these trained models alone)"
+    if conclude(row) == OPEN and apart_at_hand(row):
+        return f" ({seeds(row['n_seeds'])}; the trained models at hand do differ)"
+    return ""
 
 
 def _all_or(names: Sequence[str], others: Sequence[str]) -> str:
@@ -121,7 +129,9 @@ def _diffusion(results: Results, best: str) -> str:
 def _controls(results: Results, ours: str) -> str:
     """Say how models do beside controls: in the study, or without their noised target in a sweep; `ours` if it can."""
     board = results.leaderboard
-    found = [f"{text}." for name in board.with_role(CONTROL) for text in _pair(results, ours, name, control=True)]
+    found = [
+        f"{_begun(text)}." for name in board.with_role(CONTROL) for text in _pair(results, ours, name, control=True)
+    ]
     sweeps = results.tables.get(SWEEPS)
     rows = [] if sweeps is None else rows_of(sweeps[sweeps["metric"] == board.declared])
     controls = {row["base"]: row for row in rows if is_control(row) and row["relative_difference"] is not None}
@@ -131,6 +141,11 @@ def _controls(results: Results, ours: str) -> str:
         text = f"The control of {base} without the noised target: {describe({**row, 'n_seeds': row['paired_seeds']})}."
         found.append(f"{text} {contribution(base, conclude(row))}")
     return " ".join(found) or "No control without diffusion was trained beside it."
+
+
+def _begun(text: str) -> str:
+    """Begin a sentence, in which a ranker keeps its name."""
+    return f"The{text[3:]}" if text.startswith("the control ") else text
 
 
 def _pair(results: Results, ours: str, other: str, *, control: bool = False) -> list[str]:

@@ -250,7 +250,8 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             evaluation.ranking,
             evaluation.cutoffs,
         )
-        logger.info("MLflow: registered %s, each @%s", ", ".join(names) or "no model", CHAMPION)
+        if names:
+            logger.info("MLflow: registered %s, each @%s", ", ".join(names), CHAMPION)
 
     def _catalogue(self) -> Catalogue:
         """Return the study's items, read once a run."""

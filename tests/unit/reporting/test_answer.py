@@ -35,8 +35,12 @@ def test_what_is_said_of_several_is_said_once(make_results, comparison, monkeypa
     apart = [{**row, "n_seeds": 3, "p_users_holm": 0.001} for row in rows]
     said = answer(with_tests(make_results(), [*apart[:2], rows[2]]))[1]
     assert said.endswith(
-        "no difference shown to transitions; no difference shown to diffurec and popularity "
-        "(3 seeds; the trained models at hand do differ)."
+        "no difference shown to diffurec and popularity (3 seeds; the trained models at hand do differ); "
+        "no difference shown to transitions."
+    )
+    alone = [{**row, "n_seeds": 1, "p_holm": None, "p_users_holm": 0.001} for row in rows]
+    assert answer(with_tests(make_results(), [alone[0], *rows[1:]]))[1].endswith(
+        "better than diffurec (these trained models alone); no difference shown to popularity and transitions."
     )
     monkeypatch.setattr("diffurecsys.reporting.answer.MANY", 3)
     assert answer(with_tests(make_results(), apart))[1].endswith(
@@ -80,7 +84,7 @@ def test_a_control_that_leads_is_not_what_diffuses(make_results):
     leaderboard = dataclasses.replace(board, scores=scores, cells=cells)
     diffusion = answer(dataclasses.replace(results, leaderboard=leaderboard))[2]
     assert diffusion.startswith("The best that diffuses is diffurec, 0.0460")
-    assert "the control cross_attention vs diffurec" in diffusion
+    assert ". The control cross_attention vs diffurec" in diffusion
 
 
 def test_without_diffusion_it_is_said(make_results):
@@ -100,7 +104,7 @@ def test_controls_of_the_study_are_told(make_results, comparison, role):
     results = dataclasses.replace(results, leaderboard=dataclasses.replace(board, scores=scores))
     assert "cross_attention vs the control popularity: +20.0 %" in answer(with_tests(results, rows))[2]
     rows = [comparison("popularity", "cross_attention", "NDCG@10", 0.2, 0.1, 0.3, 0.001)]
-    assert "the control popularity vs cross_attention: +20.0 %" in answer(with_tests(results, rows))[2]
+    assert ". The control popularity vs cross_attention: +20.0 %" in answer(with_tests(results, rows))[2]
 
 
 def test_the_last_words_say_where_the_report_lies():
