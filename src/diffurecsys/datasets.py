@@ -142,7 +142,7 @@ class _TableFile(ibis.FileDataset):
         if (staged := staged_file(data)) is not None:
             put_into_place(staged, Path(self._get_save_path()))
         else:
-            super().save.__wrapped__(self, data)  # type: ignore[attr-defined]
+            super().save.__wrapped__(self, data)
 
 
 class IbisFileDataset(AtomicSave, _TableFile):
@@ -150,6 +150,15 @@ class IbisFileDataset(AtomicSave, _TableFile):
 
     DuckDB writes files. Spark writes folders of them; DuckDB reads those, too.
     """
+
+    def __init__(self, *, filepath: str, connection: dict[str, Any], **arguments: Any) -> None:  # noqa: ANN401
+        if is_remote(filepath) and connection["backend"] == SPARK:
+            raise ObjectError(
+                f"{filepath}: tables of Spark must lie in folders that all its machines share, as no object storage "
+                "puts a folder into place in one step: name such folders for intermediate and primary in globals.yml, "
+                "or take connection: {backend: duckdb}"
+            )
+        super().__init__(filepath=filepath, connection=connection, **arguments)
 
     def load(self) -> Any:  # noqa: ANN401 - an Ibis table
         """Read a file, or a folder of Parquet files.
@@ -166,8 +175,6 @@ class IbisFileDataset(AtomicSave, _TableFile):
 
     def save(self, data: Any) -> None:  # noqa: ANN401 - an Ibis table
         """Write beside the destination, then replace it in one step."""
-        if self._remote is not None and self._backend != DUCKDB:
-            raise NotImplementedError(f"{self._remote.url}: tables of Spark lie in folders that all machines share")
         path = Path(self._get_save_path())
         if self._backend == DUCKDB:
             if path.is_dir():  # Spark's, before the experiment's connection was changed

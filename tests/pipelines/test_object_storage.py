@@ -15,7 +15,7 @@ from diffurecsys import objects
 from diffurecsys.data.download import DownloadError, fetch_archive
 from diffurecsys.data.recbole_files import read_interactions
 from diffurecsys.data.specs import DatasetSpec
-from diffurecsys.datasets import DamagedFileError, JSONDataset, PathDataset
+from diffurecsys.datasets import DamagedFileError, IbisFileDataset, JSONDataset, PathDataset
 from diffurecsys.objects import ObjectError, fetch_folder
 
 pytestmark = pytest.mark.slow
@@ -150,6 +150,8 @@ def test_finished_cells_and_ranks_of_other_tools_are_read_from_a_bucket(bucket, 
 def test_what_nodes_write_in_place_must_be_a_folder(bucket):
     with pytest.raises(ObjectError, match="folder of this machine"):
         PathDataset(filepath=f"{bucket}/models")
+    with pytest.raises(ObjectError, match="tables of Spark must lie in folders that all its machines share"):
+        IbisFileDataset(filepath=f"{bucket}/table.parquet", connection={"backend": "pyspark"})
 
 
 def test_a_process_killed_while_saving_leaves_the_old_or_the_new_object(bucket):
