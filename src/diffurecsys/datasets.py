@@ -151,8 +151,14 @@ class IbisFileDataset(AtomicSave, _TableFile):
     DuckDB writes files. Spark writes folders of them; DuckDB reads those, too.
     """
 
-    def __init__(self, *, filepath: str, connection: dict[str, Any], **arguments: Any) -> None:  # noqa: ANN401
-        if is_remote(filepath) and connection["backend"] == SPARK:
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        connection: dict[str, Any] | None = None,
+        **arguments: Any,  # noqa: ANN401
+    ) -> None:
+        if is_remote(filepath) and (connection or {}).get("backend") == SPARK:
             raise ObjectError(
                 f"{filepath}: tables of Spark must lie in folders that all its machines share, as no object storage "
                 "puts a folder into place in one step: name such folders for intermediate and primary in globals.yml, "
