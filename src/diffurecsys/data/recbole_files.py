@@ -233,6 +233,8 @@ def _whole_numbers(texts: pa.StringArray) -> pa.Int64Array:
     Raises:
         ValueError: a text is not a whole number within int64.
     """
+    if pc.all(pc.ascii_is_decimal(texts)).as_py():  # nearly always, and ten times as fast
+        return pc.cast(texts, pa.int64())
     texts = pc.replace_substring_regex(texts, r"^(-?[0-9]+)\.0*$", r"\1")
     if pc.all(pc.match_substring_regex(texts, "^-?[0-9]+$")).as_py():
         return pc.cast(texts, pa.int64())
