@@ -13,6 +13,8 @@ from kedro.framework.context import KedroContext
 
 from diffurecsys import pipeline_registry
 from diffurecsys.machine import git_revision
+from diffurecsys.models.imported import IMPORTED
+from diffurecsys.objects import fetch_folder, is_remote
 from diffurecsys.parameters import (
     ParameterError,
     Parameters,
@@ -54,11 +56,15 @@ class StudyContext(KedroContext):
             ParameterError: one of them is unknown, missing or impossible.
         """
         if self._checked is None:
-            shared = self.config_loader["globals"]
             checked = validate_parameters(self.config_loader["parameters"])
-            tables = self.project_path / str(shared["imported_cells"]) / checked.experiment
-            self._checked = with_digests(checked, tables)
+            if any(spec.family == IMPORTED for spec in checked.study.specs):
+                checked = with_digests(checked, self._tables_of_others() / checked.experiment)
+            self._checked = checked
         return self._checked
+
+    def _tables_of_others(self) -> Path:
+        place = str(self.config_loader["globals"]["imported_cells"])
+        return fetch_folder(place) if is_remote(place) else self.project_path / place
 
     @property
     def params(self) -> dict[str, Any]:

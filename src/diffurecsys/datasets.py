@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 
 from diffurecsys.data.spark import connect_spark, write_parquet_folder
 from diffurecsys.data.split import StudyData, load_split, save_split
+from diffurecsys.data.staged import put_into_place, staged_file
 from diffurecsys.data.stored import DUCKDB, SPARK
 from diffurecsys.errors import UserError
 from diffurecsys.files import atomic_folder, atomic_path, content_digest, is_damaged, seal, unseal
 from diffurecsys.models.weights import RankerWeights, load_weights, save_weights
-from diffurecsys.objects import ObjectError, RemoteFile, is_remote, local_copy_of
+from diffurecsys.objects import ObjectError, RemoteFile, fetch_folder, is_remote, local_copy_of
 from diffurecsys.serving.catalogue import Catalogue
 
 
@@ -136,11 +137,34 @@ class AtomicSave:
         return not self._expired and bool(super()._exists())  # type: ignore[misc]
 
 
-class IbisFileDataset(AtomicSave, ibis.FileDataset):
+class _TableFile(ibis.FileDataset):
+    def save(self, data: Any) -> None:  # noqa: ANN401 - an Ibis table
+        if (staged := staged_file(data)) is not None:
+            put_into_place(staged, Path(self._get_save_path()))
+        else:
+            super().save.__wrapped__(self, data)
+
+
+class IbisFileDataset(AtomicSave, _TableFile):
     """`ibis.FileDataset`, saved atomically, with a connection a thread: DuckDB's take one query at a time.
 
     DuckDB writes files. Spark writes folders of them; DuckDB reads those, too.
     """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        connection: dict[str, Any] | None = None,
+        **arguments: Any,  # noqa: ANN401
+    ) -> None:
+        if is_remote(filepath) and (connection or {}).get("backend") == SPARK:
+            raise ObjectError(
+                f"{filepath}: tables of Spark must lie in folders that all its machines share, as no object storage "
+                "puts a folder into place in one step: name such folders for intermediate and primary in globals.yml, "
+                "or take connection: {backend: duckdb}"
+            )
+        super().__init__(filepath=filepath, connection=connection, **arguments)
 
     def load(self) -> Any:  # noqa: ANN401 - an Ibis table
         """Read a file, or a folder of Parquet files.
@@ -157,8 +181,6 @@ class IbisFileDataset(AtomicSave, ibis.FileDataset):
 
     def save(self, data: Any) -> None:  # noqa: ANN401 - an Ibis table
         """Write beside the destination, then replace it in one step."""
-        if self._remote is not None and self._backend != DUCKDB:
-            raise NotImplementedError(f"{self._remote.url}: tables of Spark lie in folders that all machines share")
         path = Path(self._get_save_path())
         if self._backend == DUCKDB:
             if path.is_dir():  # Spark's, before the experiment's connection was changed
@@ -325,3 +347,21 @@ class PathDataset(AbstractDataset[None, Path]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath}
+
+
+class FinishedCellsDataset(PathDataset):
+    """The folder of an experiment's finished cells, which nodes only read; of object storage it is a copy.
+
+    Those of other experiments, beside it, are fetched, too: a cell of theirs may be the very same.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._place = filepath
+        local = local_copy_of(filepath).as_posix() if is_remote(filepath) else filepath
+        super().__init__(filepath=local, metadata=metadata)
+
+    def load(self) -> Path:
+        """Return the path, which need not exist, with what lies there now."""
+        if is_remote(self._place):
+            fetch_folder(self._place.rpartition("/")[0])
+        return super().load()

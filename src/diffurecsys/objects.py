@@ -6,18 +6,22 @@ the digest of what was written, as beside local files; a copy is fetched again w
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import fsspec
+from filelock import FileLock
 
 from diffurecsys.errors import UserError
 from diffurecsys.files import atomic_path, seal_of, unseal
 
 CACHE = "DIFFURECSYS_CACHE"  # environment variable: where copies lie
+_VERSIONS = ".objects.json"  # in a folder of copies: of which version of its object each one is
 
 
 class ObjectError(UserError, OSError):
@@ -37,6 +41,74 @@ def local_copy_of(url: str) -> Path:
     return root / scheme / rest
 
 
+def fetch_file(url: str, path: Path) -> None:
+    """Copy an object into a file that is whole or absent.
+
+    Raises:
+        ObjectError: there is no such object, or it cannot be had.
+    """
+    files = _storage(url)
+    with atomic_path(path) as temporary:
+        _get(files, url, temporary)
+
+
+def fetch_folder(url: str) -> Path:
+    """Make the folder of copies what lies under a place; what has not changed there is not fetched again.
+
+    Returns:
+        The folder; empty where nothing lies there.
+
+    Raises:
+        ObjectError: the storage does not answer.
+    """
+    files, folder = _storage(url), local_copy_of(url)
+    root = files._strip_protocol(url).rstrip("/")
+    files.invalidate_cache()
+    try:
+        found = files.find(root, detail=True)
+    except OSError as error:
+        raise ObjectError(f"{url} cannot be listed ({error})") from error
+    # fsspec's storages have no common name for a version: ETag, generation, time of writing; all they say is compared
+    versions = {name[len(root) + 1 :]: repr(sorted(said.items())) for name, said in found.items() if name != root}
+    if strange := [name for name in versions if ".." in name.split("/") or name.startswith("/")]:
+        raise ObjectError(f"{url} holds {strange[0]!r}, which leads out of the folder: remove that object")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # of several processes of this machine the first fetches
+        _update(folder, versions, lambda name, path: _get(files, f"{root}/{name}", path))
+    return folder
+
+
+def _update(folder: Path, versions: Mapping[str, str], get: Callable[[str, Path], None]) -> None:
+    record = folder / _VERSIONS
+    known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    record.unlink(missing_ok=True)  # a kill from here on leaves copies of which nothing is known
+    for name, version in versions.items():
+        if known.get(name) != version or not (folder / name).is_file():
+            with atomic_path(folder / name) as temporary:
+                get(name, temporary)
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder).as_posix() not in versions:
+            path.unlink()
+    with atomic_path(record) as temporary:
+        temporary.write_text(json.dumps(versions), encoding="utf-8")
+
+
+def _storage(url: str) -> Any:  # noqa: ANN401 - fsspec has no annotations
+    try:
+        return fsspec.core.url_to_fs(url)[0]
+    except (ImportError, ValueError) as error:  # ValueError: of a protocol that it does not know
+        raise ObjectError(
+            f"{url} needs a package that is not installed ({error}): pip install 'diffurecsys[servers]'"
+        ) from error
+
+
+def _get(files: Any, place: str, path: Path) -> None:  # noqa: ANN401
+    try:
+        files.get_file(place, str(path))
+    except OSError as error:
+        raise ObjectError(f"{place} cannot be fetched ({error or type(error).__name__})") from error
+
+
 @dataclass(frozen=True)
 class RemoteFile:
     """A file, or a folder with its versions, of object storage.
@@ -51,12 +123,7 @@ class RemoteFile:
 
     @cached_property
     def _fs(self) -> Any:  # noqa: ANN401 - fsspec has no annotations
-        try:
-            return fsspec.core.url_to_fs(self.url)[0]
-        except ImportError as error:
-            raise ObjectError(
-                f"{self.url} needs a package that is not installed ({error}): pip install 'diffurecsys[servers]'"
-            ) from error
+        return _storage(self.url)
 
     def url_of(self, path: Path) -> str:
         """Return the object of a copy."""

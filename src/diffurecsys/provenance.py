@@ -29,6 +29,7 @@ INCONSEQUENTIAL = (
     "cells_folder",
     "imported_cells",
     "reporting_folder",
+    "scratch_folder",
     "tuning_store",
     "trials_folder",
 )  # change no result

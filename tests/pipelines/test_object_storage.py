@@ -8,10 +8,15 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
-from diffurecsys.datasets import DamagedFileError, JSONDataset, PathDataset
-from diffurecsys.objects import ObjectError
+from diffurecsys import objects
+from diffurecsys.data.download import DownloadError, fetch_archive
+from diffurecsys.data.recbole_files import read_interactions
+from diffurecsys.data.specs import DatasetSpec
+from diffurecsys.datasets import DamagedFileError, IbisFileDataset, JSONDataset, PathDataset
+from diffurecsys.objects import ObjectError, fetch_folder
 
 pytestmark = pytest.mark.slow
 REMOTE = ("intermediate", "primary", "model_input", "model_output", "reporting")
@@ -69,9 +74,84 @@ def test_an_object_that_is_not_what_was_written_is_refused(bucket):
         dataset.load()
 
 
+def test_archives_come_from_a_bucket_into_the_folder_of_raw_data(bucket, tmp_path):
+    import s3fs
+
+    store, raw = s3fs.S3FileSystem(use_listings_cache=False), tmp_path / "raw"
+    store.pipe_file("study/archives/a b/one.inter", b"user_id:token\titem_id:token\ttimestamp:float\nu\ti\t1\n")
+    spec = DatasetSpec("one", archive="one.inter", path="a b/one.inter")
+    record = fetch_archive(spec, raw, mirror=f"{bucket}/archives")
+    assert record.source == "s3://study/archives/a b/one.inter"
+    assert read_interactions(record.path).to_pylist() == [{"user_id": "u", "item_id": "i", "timestamp": 1, "row": 0}]
+    store.rm_file("study/archives/a b/one.inter")
+    assert fetch_archive(spec, raw, mirror=f"{bucket}/archives").source == "local"
+    with pytest.raises(DownloadError, match=r"dataset two: s3://study/archives/two\.inter cannot be fetched"):
+        fetch_archive(DatasetSpec("two", archive="two.inter", path="two.inter"), raw, mirror=f"{bucket}/archives")
+    assert not [path.name for path in raw.iterdir() if "two" in path.name and not path.name.endswith(".lock")]
+
+
+def test_a_folder_of_copies_follows_its_objects_and_fetches_what_changed_alone(bucket, monkeypatch):
+    import s3fs
+
+    store = s3fs.S3FileSystem(use_listings_cache=False)
+    for name, content in {"a/x": b"1", "a/y": b"2", "b/z": b"3"}.items():
+        store.pipe_file(f"study/copied/{name}", content)
+    folder = fetch_folder(f"{bucket}/copied")
+
+    def found():
+        files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+    assert found() == {"a/x": b"1", "a/y": b"2", "b/z": b"3"}
+    store.pipe_file("study/copied/a/y", b"4")  # as long as before
+    store.rm_file("study/copied/b/z")
+    fetched = []
+    monkeypatch.setattr(
+        objects, "_get", lambda files, place, path: fetched.append(place) or files.get_file(place, path)
+    )
+    fetch_folder(f"{bucket}/copied")
+    assert found() == {"a/x": b"1", "a/y": b"4"}
+    assert fetched == ["study/copied/a/y"]
+    assert list(fetch_folder(f"{bucket}/nothing").iterdir()) == [fetch_folder(f"{bucket}/nothing") / ".objects.json"]
+
+
+def test_objects_that_lead_out_of_their_folder_are_refused(bucket):
+    import boto3
+
+    storage = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    storage.put_object(Bucket="study", Key="hostile/../../out", Body=b"1")
+    with pytest.raises(ObjectError, match=r"leads out of the folder"):
+        fetch_folder(f"{bucket}/hostile")
+
+
+def test_finished_cells_and_ranks_of_other_tools_are_read_from_a_bucket(bucket, make_tiny, tmp_path):
+    import s3fs
+
+    project = make_tiny()
+    params = {"study": {"rankers": ["popularity", "transitions"], "n_seeds": 1}}
+    project.run("ingestion", "preprocessing", "export", env="tiny", params=params)
+    split, cells = (project.root / f"data/05_model_input/tiny/{name}" for name in ("split.npz", "cells.json"))
+    remote = (str(path) for path in (split, cells, tmp_path / "cells/tiny"))
+    project.finish(project.python("-m", "diffurecsys.remote", *remote))
+    users = project.read("03_primary/tiny/user_vocabulary.parquet")["user_id"]
+    pd.DataFrame({"user_id": users, "rank": 1}).to_parquet(tmp_path / "cells/tiny/oracle.parquet")
+    s3fs.S3FileSystem().put(str(tmp_path / "cells"), "study/cells", recursive=True)
+    with (project.root / "conf/tiny/globals.yml").open("a") as file:
+        file.write(f"imported_cells: {bucket}/cells\n")
+    params |= {"import_ranks": {"oracle": {"file": "oracle.parquet"}}}
+    project.run("cells", "study", env="tiny", params=params)
+    catalog = project.catalog("tiny", params)
+    assert all(catalog.load(f"{name}.seed_0.record")["imported"] for name in ("popularity", "transitions", "oracle"))
+    ranks = catalog.load("study_ranks")
+    assert ranks.loc[ranks["model"] == "oracle", "greater"].eq(0).all()
+    assert not (project.root / "data/01_raw/cells").exists()
+
+
 def test_what_nodes_write_in_place_must_be_a_folder(bucket):
     with pytest.raises(ObjectError, match="folder of this machine"):
         PathDataset(filepath=f"{bucket}/models")
+    with pytest.raises(ObjectError, match="tables of Spark must lie in folders that all its machines share"):
+        IbisFileDataset(filepath=f"{bucket}/table.parquet", connection={"backend": "pyspark"})
 
 
 def test_a_process_killed_while_saving_leaves_the_old_or_the_new_object(bucket):

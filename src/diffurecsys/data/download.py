@@ -24,6 +24,7 @@ from diffurecsys.data.specs import HOST, SAMPLE, DatasetSpec, check_mirror
 from diffurecsys.data.transfer import PartialFile, TransferError, transfer
 from diffurecsys.errors import UserError
 from diffurecsys.files import atomic_path
+from diffurecsys.objects import ObjectError, fetch_file
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ def fetch_archive(
     Args:
         spec: the dataset.
         raw_folder: where archives lie.
-        mirror: address of a host with the same paths; None is what DIFFURECSYS_MIRROR says, else the public host.
+        mirror: address of a host, or a place of object storage, with the same paths; None is what DIFFURECSYS_MIRROR
+            says, else the public host.
         retries: further tries after a failed one.
         back_off: seconds before the first further try; doubled for each one after it.
         timeout: seconds without a byte after which a try has failed.
@@ -92,8 +94,11 @@ def fetch_archive(
             address = _address(spec.path, mirror)
             part = PartialFile(archive, _without_user(address))
             try:
-                transfer(address, part, tries=retries + 1, back_off=back_off, timeout=timeout)
-            except TransferError as error:
+                if _speaks_http(address):
+                    transfer(address, part, tries=retries + 1, back_off=back_off, timeout=timeout)
+                else:
+                    fetch_file(address, part.path)  # whose storage has its own way of trying again
+            except (TransferError, ObjectError) as error:
                 raise DownloadError(f"dataset {spec.name}: {error}. {_other_ways(archive)}") from error
             try:
                 return _accept(spec, part.path, archive, part.address)
@@ -201,7 +206,11 @@ def _address(path: str, mirror: str | None) -> str:
         check_mirror(host)
     except ValueError as error:
         raise ValueError(f"download.mirror (or {MIRROR_VARIABLE}){str(error).removeprefix('mirror')}") from None
-    return f"{host.rstrip('/')}/{quote(path)}"
+    return f"{host.rstrip('/')}/{quote(path) if _speaks_http(host) else path}"
+
+
+def _speaks_http(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
 
 
 def _without_user(address: str) -> str:

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 RATING = "rating"
 HEADER_TYPES = ("token", "token_seq", "float", "float_seq")
 
-_SCHEMA = pa.schema([(USER_ID, pa.string()), (ITEM_ID, pa.string()), (TIMESTAMP, pa.int64()), (ROW, pa.int64())])
+SCHEMA = pa.schema([(USER_ID, pa.string()), (ITEM_ID, pa.string()), (TIMESTAMP, pa.int64()), (ROW, pa.int64())])
 _BLOCK_BYTES = 8 << 20  # read and converted at once; also the longest line
 _SHOWN_CHARACTERS = 60  # of a faulty value in an error message
 _NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,9})?")
@@ -60,7 +60,12 @@ class _Layout:
 
 
 def read_interactions(path: Path, *, min_rating: float | None = None) -> pa.Table:
-    """Read the interactions of an atomic file, or of the one inside a zip archive.
+    """Read the interactions of an atomic file into memory: `interaction_batches`, at once."""
+    return pa.Table.from_batches(interaction_batches(path, min_rating=min_rating), schema=SCHEMA)
+
+
+def interaction_batches(path: Path, *, min_rating: float | None = None) -> Iterator[pa.RecordBatch]:
+    """Read the interactions of an atomic file, or of the one inside a zip archive, batch by batch.
 
     Columns may stand in any order; columns that are not needed are not even converted. Timestamps are exact int64,
     whether written `978300760`, `978300760.0` or `9.78300760e8`.
@@ -69,26 +74,32 @@ def read_interactions(path: Path, *, min_rating: float | None = None) -> pa.Tabl
         path: an `.inter` file, or a zip archive that holds one.
         min_rating: keep only interactions whose `rating` is at least this.
 
-    Returns:
+    Yields:
         `user_id` string, `item_id` string, `timestamp` int64 and `row` int64, in the order of the file; `row` counts
-        the file's interactions from 0, kept or not.
+        the file's interactions from 0, kept or not. They hold once the last one came without an error.
 
     Raises:
         AtomicFileError: the header lacks a column or its types, or a line is malformed; names file, line and value.
     """
     label = member_label(path)
     needed = (USER_ID, ITEM_ID, TIMESTAMP) if min_rating is None else (USER_ID, ITEM_ID, TIMESTAMP, RATING)
+    n_read = n_kept = 0
     with open_interactions(path) as stream:
         header, layout = _read_header(stream, label, needed)
         try:
-            table, n_read = _read_body(_Body(header, stream), layout, min_rating)
+            for batch in _read_body(_Body(header, stream), layout):
+                interactions = _convert(batch, n_read, min_rating)
+                n_read, n_kept = n_read + batch.num_rows, n_kept + interactions.num_rows
+                yield interactions
+            if not n_read:
+                raise ValueError("no interactions")
         except ValueError as error:
             cause = error
         else:
-            if not table.num_rows:
+            if not n_kept:
                 raise AtomicFileError(f"{label}: none of {n_read} interactions has a rating of at least {min_rating}")
-            logger.info("Read %s of %s interactions from %s", f"{table.num_rows:,}", f"{n_read:,}", label)
-            return table
+            logger.info("Read %s of %s interactions from %s", f"{n_kept:,}", f"{n_read:,}", label)
+            return
     with open_interactions(path) as stream:
         fault = _find_fault(stream, layout)
     raise AtomicFileError(f"{label}{fault}" if fault else f"{label} cannot be read: {cause}") from cause
@@ -176,13 +187,13 @@ class _Body(io.RawIOBase):
             self._held += block  # never read again before it ends: time stays linear in the length
 
 
-def _read_body(body: _Body, layout: _Layout, min_rating: float | None) -> tuple[pa.Table, int]:
-    """Return the interactions kept and how many were read.
+def _read_body(body: _Body, layout: _Layout) -> Iterator[pa.RecordBatch]:
+    """Read the needed columns as texts.
 
     Raises:
         ValueError: something is wrong somewhere.
     """
-    reader = pyarrow.csv.open_csv(
+    yield from pyarrow.csv.open_csv(
         body,
         read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES, column_names=layout.names, skip_rows=1),
         parse_options=pyarrow.csv.ParseOptions(
@@ -194,13 +205,6 @@ def _read_body(body: _Body, layout: _Layout, min_rating: float | None) -> tuple[
             strings_can_be_null=False,
         ),
     )
-    batches, n_read = [], 0
-    for batch in reader:
-        batches.append(_convert(batch, n_read, min_rating))
-        n_read += batch.num_rows
-    if not n_read:
-        raise ValueError("no interactions")
-    return pa.Table.from_batches(batches, schema=_SCHEMA), n_read
 
 
 def _convert(batch: pa.RecordBatch, first_row: int, min_rating: float | None) -> pa.RecordBatch:
@@ -214,7 +218,7 @@ def _convert(batch: pa.RecordBatch, first_row: int, min_rating: float | None) ->
             raise ValueError(f"empty {name}")
     rows = pa.array(np.arange(first_row, first_row + batch.num_rows))
     columns = [batch[USER_ID], batch[ITEM_ID], _whole_numbers(batch[TIMESTAMP]), rows]
-    interactions = pa.record_batch(columns, schema=_SCHEMA)
+    interactions = pa.record_batch(columns, schema=SCHEMA)
     if min_rating is None:
         return interactions
     ratings = pc.cast(batch[RATING], pa.float64())
@@ -229,6 +233,8 @@ def _whole_numbers(texts: pa.StringArray) -> pa.Int64Array:
     Raises:
         ValueError: a text is not a whole number within int64.
     """
+    if pc.all(pc.ascii_is_decimal(texts)).as_py():  # nearly always, and ten times as fast
+        return pc.cast(texts, pa.int64())
     texts = pc.replace_substring_regex(texts, r"^(-?[0-9]+)\.0*$", r"\1")
     if pc.all(pc.match_substring_regex(texts, "^-?[0-9]+$")).as_py():
         return pc.cast(texts, pa.int64())

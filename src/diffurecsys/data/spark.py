@@ -11,9 +11,9 @@ import ibis
 import ibis.expr.operations as ops
 import pyarrow.parquet as pq
 
+from diffurecsys.data.staged import ROWS_A_BATCH, put_into_place, staged_file
 from diffurecsys.errors import UserError
 
-ROWS_A_GROUP = 1 << 20
 DEFAULTS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -61,11 +61,15 @@ def write_parquet_folder(
     connection: Any,  # noqa: ANN401 - Ibis' backend
     folder: Path,
 ) -> None:
-    """Write a table as a folder of Parquet files; one that lies in this process's memory without Spark."""
-    operation = table.op()
+    """Write a table as a folder of Parquet files; one that was staged, or lies in memory, without Spark."""
+    operation, part = table.op(), folder / "part-00000.parquet"
+    if (staged := staged_file(table)) is not None:
+        folder.mkdir()
+        put_into_place(staged, part)
+        return
     if isinstance(operation, ops.InMemoryTable):
         folder.mkdir()
         found = operation.data.to_pyarrow(operation.schema)
-        pq.write_table(found, folder / "part-00000.parquet", row_group_size=ROWS_A_GROUP, compression="zstd")
+        pq.write_table(found, part, row_group_size=ROWS_A_BATCH, compression="zstd")
         return
     connection.to_parquet(table, folder)

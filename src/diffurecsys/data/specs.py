@@ -16,6 +16,9 @@ HOST = "https://recbole.s3-accelerate.amazonaws.com/ProcessedDatasets/"
 SAMPLE = "sample"
 """The name of the dataset that is generated, not fetched."""
 
+MIRRORS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "abfss")
+"""What an address of archives may begin with: all but the first two are fsspec's."""
+
 ARCHIVE_SUFFIXES = (".zip", ".inter")
 
 _NO_FILE_NAME = re.compile(r'[/\\:*?"<>|\x00-\x1f]|^\.|^\s|[.\s]$')
@@ -123,18 +126,18 @@ class DatasetSpec:
 
 
 def check_mirror(host: str) -> None:
-    """Refuse what is not the address of a host and a folder.
+    """Refuse what is neither the address of a host and a folder nor a place of object storage.
 
     Raises:
-        ValueError: `mirror must be an address like https://host/folder, got 'abc'`.
+        ValueError: `mirror must be an address like https://host/folder or s3://bucket/folder, got 'abc'`.
     """
     try:
         parts = urlsplit(host)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
+        whole = parts.scheme in MIRRORS and bool(parts.hostname) and not parts.query and not parts.fragment
     except ValueError:  # brackets that do not close
         whole = False
     if not whole:
-        raise ValueError(f"mirror must be an address like https://host/folder, got {host!r}")
+        raise ValueError(f"mirror must be an address like https://host/folder or s3://bucket/folder, got {host!r}")
 
 
 def _is_relative_address(path: str) -> bool:

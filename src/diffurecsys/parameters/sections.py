@@ -28,7 +28,8 @@ class DownloadParameters(Section):
     """How an archive is fetched.
 
     Attributes:
-        mirror: address of a host with the same paths; None is the real one, or what DIFFURECSYS_MIRROR says.
+        mirror: address of a host, or a place of object storage, with the same paths; None is the real one, or what
+            DIFFURECSYS_MIRROR says.
         retries: further tries after a failed one.
     """
 

@@ -316,6 +316,7 @@ def test_items_have_titles_and_categories_where_these_are_known(tmp_path):
         ({"quote": "''"}, "quote must be one character"),
         ({"delimiter": ""}, "delimiter must be"),
         ({"path": " "}, "path must name"),
+        ({"path": "s3://bucket/events.csv"}, "path must be one of this machine"),
     ],
 )
 def test_an_entry_that_cannot_be_meant_is_refused(values, message):

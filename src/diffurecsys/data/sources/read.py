@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,17 @@ import duckdb
 import pyarrow as pa
 
 from diffurecsys.columns import ITEM_ID, ROW, TIMESTAMP, USER_ID
+from diffurecsys.data.recbole_files import SCHEMA
 from diffurecsys.data.sources.files import SourceError, SourceFile, find_files, open_source, source_path
 from diffurecsys.data.sources.lines import line_of_row
 from diffurecsys.data.sources.rows import Reject, load_rows
 from diffurecsys.data.sources.spec import EPOCHS, ISO, SourceSpec
 from diffurecsys.data.sources.sql import identifier, microseconds, number, passes, single_row
+from diffurecsys.data.staged import ROWS_A_BATCH, reading_rows
 
 logger = logging.getLogger(__name__)
 
 ROWS = "source_rows"
-SCHEMA = pa.schema([(USER_ID, pa.string()), (ITEM_ID, pa.string()), (TIMESTAMP, pa.int64()), (ROW, pa.int64())])
 WHOLE_LINE = "line"
 
 _SHOWN = 60  # characters of a value in a message
@@ -89,7 +91,16 @@ class SourceRecord:
 
 
 def read_source(spec: SourceSpec, folder: Path) -> tuple[pa.Table, SourceRecord]:
-    """Read the interactions of all files of a source.
+    """Read the interactions of all files of a source into memory: `open_source_rows`, at once."""
+    with open_source_rows(spec, folder) as (batches, record):
+        return batches.read_all().cast(SCHEMA), record
+
+
+@contextmanager
+def open_source_rows(
+    spec: SourceSpec, folder: Path, scratch: Path | None = None
+) -> Iterator[tuple[pa.RecordBatchReader, SourceRecord]]:
+    """Check all files of a source, then give their interactions batch by batch; no memory need hold them.
 
     Timestamps are microseconds since 1970 in UTC (without a time column: all 0). Rules are applied before anything else
     is looked at, so that rows of other kinds may lack what an interaction needs.
@@ -97,6 +108,7 @@ def read_source(spec: SourceSpec, folder: Path) -> tuple[pa.Table, SourceRecord]
     Args:
         spec: where they lie and what they mean.
         folder: what relative paths start from.
+        scratch: where rows may lie on disk meanwhile; None: where the system has temporary files.
 
     Returns:
         `user_id` string, `item_id` string, `timestamp` int64 and `row` int64, in the order of the files' names, then
@@ -106,7 +118,7 @@ def read_source(spec: SourceSpec, folder: Path) -> tuple[pa.Table, SourceRecord]
         SourceError: files, columns or rows are not what they must be, or nothing is left.
     """
     files = [open_source(spec, path) for path in find_files(source_path(spec.path, folder))]
-    with duckdb.connect() as connection:
+    with reading_rows(scratch) as connection:
         rejects = load_rows(connection, ROWS, files, _wanted(spec), **_times(spec))
         bad = _find_bad(connection, spec, files, rejects)
         if bad and spec.on_bad_rows == "error":
@@ -114,21 +126,21 @@ def read_source(spec: SourceSpec, folder: Path) -> tuple[pa.Table, SourceRecord]
         for group in bad:
             logger.warning("Dropped %s", group)
         types = {name: _one_type(connection, name, spec, files) for name in (USER_ID, ITEM_ID)}
-        table = connection.sql(
-            f"SELECT {USER_ID}, {ITEM_ID}, {'microseconds' if spec.columns.time else '0::BIGINT'} AS {TIMESTAMP}, "
-            f"row_number() OVER (ORDER BY file, row) - 1 AS {ROW} FROM {ROWS} WHERE {_kept(spec)} "
-            f"AND {_fault(spec)} IS NULL ORDER BY {ROW}"
-        ).to_arrow_table()
-        n_rows = _count(connection, "true") + len(rejects)
+        interactions = f"{_kept(spec)} AND {_fault(spec)} IS NULL"
+        n_rows, n_kept = _count(connection, "true") + len(rejects), _count(connection, interactions)
         left_out = _left_out(connection, spec)
-    names = tuple(file.path.name for file in files)
-    record = SourceRecord(names, n_rows, table.num_rows, left_out, tuple(bad), types, spec.columns.time)
-    if not table.num_rows:
-        raise SourceError(
-            f"{names[0]}: of {n_rows:,} rows none is left; left out: {left_out or 'none'}, bad: {len(bad)}"
+        names = tuple(file.path.name for file in files)
+        if not n_kept:
+            raise SourceError(
+                f"{names[0]}: of {n_rows:,} rows none is left; left out: {left_out or 'none'}, bad: {len(bad)}"
+            )
+        logger.info("Read %s of %s rows from %s", f"{n_kept:,}", f"{n_rows:,}", ", ".join(names[:3]))
+        found = connection.sql(  # rows lie in their order, which OVER () keeps without sorting them
+            f"SELECT {USER_ID}, {ITEM_ID}, {'microseconds' if spec.columns.time else '0::BIGINT'} AS {TIMESTAMP}, "
+            f"row_number() OVER () - 1 AS {ROW} FROM {ROWS} WHERE {interactions}"
         )
-    logger.info("Read %s of %s rows from %s", f"{table.num_rows:,}", f"{n_rows:,}", ", ".join(names[:3]))
-    return table.cast(SCHEMA), record
+        record = SourceRecord(names, n_rows, n_kept, left_out, tuple(bad), types, spec.columns.time)
+        yield found.to_arrow_reader(ROWS_A_BATCH), record
 
 
 def _wanted(spec: SourceSpec) -> dict[str, str]:

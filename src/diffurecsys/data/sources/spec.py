@@ -157,6 +157,8 @@ class SourceSpec(_Strict):
 def _check_path(path: str) -> None:
     if not path.strip() or "\0" in path:
         raise ValueError(f"path must name a file, a folder or a pattern, got {path!r}")
+    if "://" in path:
+        raise ValueError(f"path must be one of this machine: copy what lies there into data/01_raw, got {path!r}")
 
 
 def _check_delimiter(delimiter: str | None) -> None:

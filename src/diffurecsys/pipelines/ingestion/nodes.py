@@ -9,11 +9,12 @@ from typing import Any
 import ibis
 
 from diffurecsys.data.download import fetch_archive
-from diffurecsys.data.recbole_files import read_interactions
+from diffurecsys.data.recbole_files import SCHEMA, interaction_batches
+from diffurecsys.data.sources import items
 from diffurecsys.data.sources.files import files_of
-from diffurecsys.data.sources.items import read_items
-from diffurecsys.data.sources.read import read_source
+from diffurecsys.data.sources.read import open_source_rows
 from diffurecsys.data.specs import DatasetSpec
+from diffurecsys.data.staged import stage
 from diffurecsys.parameters import DownloadParameters
 from diffurecsys.provenance import dataset_digest
 
@@ -29,19 +30,23 @@ def obtain_archive(dataset: DatasetSpec, download: DownloadParameters, raw_folde
 
 
 def read_interaction_files(
-    dataset: DatasetSpec, archive: dict[str, Any], raw_folder: Path
+    dataset: DatasetSpec, archive: dict[str, Any], raw_folder: Path, scratch_folder: Path
 ) -> tuple[ibis.Table, dict[str, Any]]:
-    """Read the interactions in the order of the files.
+    """Read the interactions in the order of the files, by way of a file in `scratch_folder`.
 
     Returns:
         The interactions; of a source also what was read, left out and dropped: see `SourceRecord`.
     """
     if dataset.source is not None:
-        interactions, record = read_source(dataset.source, raw_folder)
-        return ibis.memtable(interactions), record.as_json()
-    return ibis.memtable(read_interactions(raw_folder / archive["path"], min_rating=dataset.min_rating)), {}
+        with open_source_rows(dataset.source, raw_folder, scratch_folder) as (rows, record):
+            return stage(rows, SCHEMA, scratch_folder), record.as_json()
+    batches = interaction_batches(raw_folder / archive["path"], min_rating=dataset.min_rating)
+    return stage(batches, SCHEMA, scratch_folder), {}
 
 
-def read_item_table(dataset: DatasetSpec, _archive: dict[str, Any], raw_folder: Path) -> ibis.Table:
+def read_item_table(
+    dataset: DatasetSpec, _archive: dict[str, Any], raw_folder: Path, scratch_folder: Path
+) -> ibis.Table:
     """Read what is known about items: `item_id`, `title`, `category`; no rows where the dataset has no such table."""
-    return ibis.memtable(read_items(dataset.source.items if dataset.source else None, raw_folder))
+    with items.open_items(dataset.source.items if dataset.source else None, raw_folder, scratch_folder) as rows:
+        return stage(rows, items.SCHEMA, scratch_folder)

@@ -19,13 +19,13 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 read_interaction_files,
-                inputs=["params:dataset", "archive", "raw_folder"],
+                inputs=["params:dataset", "archive", "raw_folder", "scratch_folder"],
                 outputs=["interactions", "read_record"],
                 name="read_interaction_files",
             ),
             node(
                 read_item_table,
-                inputs=["params:dataset", "archive", "raw_folder"],
+                inputs=["params:dataset", "archive", "raw_folder", "scratch_folder"],
                 outputs="item_details",
                 name="read_item_table",
             ),
