@@ -238,13 +238,14 @@ def _mean_sd(values: list[float]) -> dict[str, float]:
 
 
 def _last_events(store: SequenceStore, most: int | None) -> SequenceStore:
-    """Keep each user's last events: targets stay what they were, and an epoch costs less."""
+    """Keep each user's last events, and the items among them: targets stay, and an epoch costs less."""
     if most is None:
         return store
     lengths = store.offsets.diff().clamp(max=most)
     offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     places = torch.arange(int(offsets[-1])) + torch.repeat_interleave(store.offsets[1:] - offsets[1:], lengths)
-    return SequenceStore(store.items[places], offsets, store.n_items)
+    kept, items = store.items[places].unique(return_inverse=True)  # the peer knows no item that it never met
+    return SequenceStore(items.int(), offsets, len(kept))
 
 
 def run_one(arguments: argparse.Namespace) -> None:
