@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-scale run test lint format viz mlflow results report-results clean
+.PHONY: help install install-scale run test test-fast lint format viz mlflow results report-results clean
 
 EXPERIMENTS ?= beauty-compare toys-compare ml-1m-compare
 PROCESSES ?= 1
@@ -37,6 +37,9 @@ run: $(INSTALLED) ## Run a whole study on the embedded sample: seven rankers, fi
 
 test: $(INSTALLED) ## Run all tests, a process a core, each file in one of them
 	OMP_NUM_THREADS=1 pytest --numprocesses=auto --dist=loadfile --durations=15
+
+test-fast: $(INSTALLED) ## Run the tests that run no whole study
+	OMP_NUM_THREADS=1 pytest --numprocesses=auto --dist=loadfile -m "not slow"
 
 lint: $(INSTALLED) ## Check style, types and import contracts
 	ruff check $(wildcard $(SOURCES))

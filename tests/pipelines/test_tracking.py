@@ -15,6 +15,7 @@ from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.machine import git_revision
 from diffurecsys.models.weights import load_weights
 from diffurecsys.pipelines.arrays import ranks_from_table
+from diffurecsys.tracking.runs import describe_experiment
 
 pytestmark = pytest.mark.slow
 
@@ -139,6 +140,20 @@ def test_the_parent_holds_the_counts_and_the_reports_files(tracked):
     files = {file.path for file in _client(tracked).list_artifacts(parent.info.run_id)}
     assert files >= {"leaderboard.csv", "sweeps.csv", "leaderboard.png", "curves.png", "report.html", "report.md"}
     assert files >= {"ranks.parquet", "cells.parquet", "curves.parquet"}
+
+
+def test_descriptions_say_what_came_out(tracked):
+    (parent, *_), _ = _runs(tracked)
+    client = _client(tracked)
+    experiment = client.get_experiment_by_name("tiny")
+    assert "Rankers on sample" in experiment.tags["mlflow.note.content"]
+    said = parent.data.tags["mlflow.note.content"]
+    assert said.startswith("Best of 3 rankers on test NDCG@10")
+    (report,) = tracked.root.glob("data/08_reporting/tiny/report.md/*/report.md")
+    assert said in report.read_text(encoding="utf-8")
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "somebody's own words")
+    describe_experiment(experiment.experiment_id, "sample")
+    assert client.get_experiment_by_name("tiny").tags["mlflow.note.content"] == "somebody's own words"
 
 
 def test_the_parent_holds_each_rankers_means(tracked):

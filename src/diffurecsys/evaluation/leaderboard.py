@@ -133,6 +133,11 @@ class Leaderboard:
         """Return a metric of every cell of a ranker, by seed."""
         return tuple(float(value) for value in self._chosen(self.cells, model, split, metric, ranking)[VALUE])
 
+    @property
+    def ordered(self) -> tuple[str, ...]:
+        """Names of all rankers, the highest mean on test first."""
+        return tuple(sorted(self.names, key=lambda name: -self.score(name, TEST, self.declared).mean))
+
     def best(self, names: Sequence[str], metric: str | None = None) -> str | None:
         """Return the one of `names` with the highest mean on test; the first of equals, None of none."""
         known = metric or self.declared

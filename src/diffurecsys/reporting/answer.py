@@ -15,7 +15,6 @@ from diffurecsys.reporting.verdicts import (
     BETTER,
     OPEN,
     WORSE,
-    Row,
     apart_at_hand,
     comparable,
     conclude,
@@ -27,6 +26,7 @@ from diffurecsys.reporting.verdicts import (
 
 COMPARISONS = "comparisons_table"
 SWEEPS = "sweeps_table"
+MANY = 4  # others of which none needs to be named where the same is said of all
 FLIPPED = {BETTER: WORSE, WORSE: BETTER, ALIKE: ALIKE, OPEN: OPEN}
 
 
@@ -68,35 +68,38 @@ def _standing(results: Results, name: str) -> str:
 def _tests(results: Results, best: str) -> str:
     """Say against whom the best ranker was tested, and with what outcome."""
     found: dict[str, list[str]] = {conclusion: [] for conclusion in FLIPPED}
-    rows = _compared(results)
+    apart: dict[str, list[str]] = {}  # by seeds: open, though the trained models at hand differ
+    rows = [row for row in _compared(results) if best in (row["model"], row["reference"])]
     for row in rows:
-        if row["model"] == best:
-            found[conclude(row)].append(_named(row["reference"], row))
-        elif row["reference"] == best:
-            found[FLIPPED[conclude(row)]].append(_named(row["model"], row))
-    tested = {
-        name for row in rows for name in (row["model"], row["reference"]) if best in (row["model"], row["reference"])
-    }
-    others = [name for name in results.leaderboard.names if name != best and name not in tested]
+        ours = row["model"] == best
+        other, conclusion = (row["reference"], conclude(row)) if ours else (row["model"], FLIPPED[conclude(row)])
+        if conclusion == OPEN and apart_at_hand(row):
+            apart.setdefault(seeds(row["n_seeds"]), []).append(other)
+        else:
+            found[conclusion].append(other)
+    tested = {name for row in rows for name in (row["model"], row["reference"])}
+    others = [name for name in results.leaderboard.names if name != best]
     parts = [
-        f"{words} {join(names)}"
-        for names, words in (
-            (found[BETTER], "better than"),
-            (found[ALIKE], "equivalent to"),
-            (found[OPEN], "no difference shown to"),
-            (found[WORSE], "worse than"),
-            (others, "not tested against"),
+        f"{words} {_all_or(names, others)}{remark}"
+        for names, words, remark in (
+            (found[BETTER], "better than", ""),
+            (found[ALIKE], "equivalent to", ""),
+            (found[OPEN], "no difference shown to", ""),
+            *(
+                (names, "no difference shown to", f" ({n}; the trained models at hand do differ)")
+                for n, names in apart.items()
+            ),
+            (found[WORSE], "worse than", ""),
+            ([name for name in others if name not in tested], "not tested against", ""),
         )
         if names
     ]
-    family = f" (Holm's correction over {int(rows[0]['family_size'])} tests)" if tested else ""
+    family = f" (Holm's correction over {int(rows[0]['family_size'])} tests)" if rows else ""
     return f"Tests of {best} that pair users{family}: {'; '.join(parts)}."
 
 
-def _named(name: str, row: Row) -> str:
-    """Name a ranker; say where the trained models at hand differ though training again may turn it."""
-    open_yet_apart = conclude(row) == OPEN and apart_at_hand(row)
-    return f"{name} ({seeds(row['n_seeds'])}; the trained models at hand do differ)" if open_yet_apart else name
+def _all_or(names: Sequence[str], others: Sequence[str]) -> str:
+    return f"all {len(others)} others" if MANY <= len(others) == len(names) else join(names)
 
 
 def _diffusion(results: Results, best: str) -> str:

@@ -31,6 +31,8 @@ from diffurecsys.tracking.interrupted import PLACE, close_interrupted, place_of,
 from diffurecsys.tracking.registry import CHAMPION, FINAL, register_best, register_final
 from diffurecsys.tracking.runs import (
     TrackedCell,
+    describe_experiment,
+    describe_run,
     log_counts,
     log_evaluation,
     log_file,
@@ -165,6 +167,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             self.mlflow_config.setup(self._context)
         experiment = self.mlflow_config.tracking.experiment._experiment
         close_interrupted(MlflowClient(), experiment.experiment_id, self._project_path, self._uri)
+        describe_experiment(experiment.experiment_id, self._parameters.dataset.name)
 
     @contextmanager
     def _may_fail(self) -> Iterator[None]:
@@ -202,6 +205,8 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             log_counts(self.run_id, data)
         elif (getattr(self._catalog.get(dataset_name), "metadata", None) or {}).get("mlflow") == ARTIFACT:
             log_file(self.run_id, self._catalog, dataset_name)
+            if dataset_name == "report_md":
+                describe_run(self.run_id, data)
             if dataset_name == "study_ranks":
                 log_means(self.run_id, data, self._parameters.evaluation.cutoffs)
         elif dataset_name == "final_weights":

@@ -36,6 +36,7 @@ MODEL_CODE = Path(__file__).with_name("served_model.py")
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it tells of every example that it looks at
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one for every model that is looked at
 
+DESCRIPTION = "mlflow.note.content"  # the tag that MLflow's UI shows as such
 METRICS_A_BATCH = 1000  # MLflow's limit
 MOST_CELLS = 10_000  # milliseconds by which a cell's run begins after its study's, at most
 PACKAGE = Path(__file__).parents[1]  # models carry the code: the package is on no index
@@ -224,6 +225,28 @@ def _metrics(ranks: pd.DataFrame, cutoffs: Sequence[int]) -> Iterator[tuple[str,
 def cell_metrics(ranks: pd.DataFrame, cutoffs: Sequence[int]) -> dict[str, float]:
     """Return a cell's metrics as `test/NDCG_10` among all items and `test_unseen/NDCG_10`."""
     return {metric_key(group, name): value for group, name, value in _metrics(ranks, cutoffs)}
+
+
+def describe_run(run_id: str, report: str) -> None:
+    """Show a report's first words, before its first section, as the description of the study's run.
+
+    Args:
+        run_id: of the study.
+        report: Markdown.
+    """
+    words = report.partition("\n## ")[0].partition("\n")[2].strip()  # without its title
+    MlflowClient().set_tag(run_id, DESCRIPTION, words)
+
+
+def describe_experiment(experiment_id: str, dataset: str) -> None:
+    """Describe an experiment in MLflow's list, unless somebody has."""
+    client = MlflowClient()
+    if DESCRIPTION not in client.get_experiment(experiment_id).tags:
+        client.set_experiment_tag(
+            experiment_id,
+            DESCRIPTION,
+            f"Rankers on {dataset}: a run for every `kedro run`, in it one for every cell, a ranker under one seed.",
+        )
 
 
 def log_counts(run_id: str, counts: Mapping[str, Mapping[str, int]]) -> None:

@@ -29,6 +29,21 @@ def test_the_best_ranker_is_named_with_its_interval(make_results):
     assert alone.endswith("No control without diffusion was trained beside it.")
 
 
+def test_what_is_said_of_several_is_said_once(make_results, comparison, monkeypatch):
+    names = ("diffurec", "popularity", "transitions")
+    rows = [comparison("cross_attention", name, "NDCG@10", 0.2, -0.1, 0.5, 0.3) for name in names]
+    apart = [{**row, "n_seeds": 3, "p_users_holm": 0.001} for row in rows]
+    said = answer(with_tests(make_results(), [*apart[:2], rows[2]]))[1]
+    assert said.endswith(
+        "no difference shown to transitions; no difference shown to diffurec and popularity "
+        "(3 seeds; the trained models at hand do differ)."
+    )
+    monkeypatch.setattr("diffurecsys.reporting.answer.MANY", 3)
+    assert answer(with_tests(make_results(), apart))[1].endswith(
+        "no difference shown to all 3 others (3 seeds; the trained models at hand do differ)."
+    )
+
+
 def test_a_best_baseline_leaves_diffusion_behind(make_results, comparison):
     results = make_results()
     names = {"popularity": "cross_attention", "cross_attention": "popularity"}

@@ -10,10 +10,12 @@ users and with seeds, and two questions are kept apart:
 - **Do these trained models differ?** `p_users`, of the users' seed-averaged differences (paired t-test). Where nothing
   trains, or seeds are too few, `low` and `high` are its interval; `counts` says which.
 
-**What decides** is `p_holm`: `p_t` corrected by Holm for all rows that have one (`family_size`), because it is the
-question that a claim about a method is about, and the only one of these tests whose error stays below its level for
-three and for five seeds, whatever part of the variance is theirs (`benchmarks/significance_simulation.py`). Without
-three seeds `p_users_holm` decides about these trained models alone. The others are checks of it:
+**What decides** is `p_holm`: `p_t` corrected by Holm for all rows of the same metric that have one (`family_size`),
+because it is the question that a claim about a method is about, and the only one of these tests whose error stays below
+its level for three and for five seeds, whatever part of the variance is theirs
+(`benchmarks/significance_simulation.py`). One metric, declared beforehand (`evaluation.leaderboard.DECLARED_METRIC`),
+carries all verdicts; the others say the same again in other units, and are families of their own. Without three seeds
+`p_users_holm` decides about these trained models alone. The others are checks of it:
 
 - **Bootstrap interval** (`boot_low`, `boot_high`): users drawn with replacement, which needs no normal distribution,
   and for every draw a value of the seeds' part as in `two_variances`. A bootstrap that draws seeds, too (Owen's
@@ -124,15 +126,17 @@ def compare_models(
 
 
 def correct(table: pd.DataFrame) -> pd.DataFrame:
-    """Correct all tests of a table as one family.
+    """Correct all tests of a metric as one family.
 
     Returns:
         The table with p_holm, p_users_holm, p_equivalence_holm, and family_size: of how many tests the deciding one of
         a row (`p_holm`, or `p_users_holm` where that is missing) is.
     """
+    by_metric = table.groupby(METRIC, sort=False)
+    corrected = {name: by_metric[p].transform(holm) for name, p in CORRECTED.items()}
     known = table["p_t"].notna()
-    sizes = np.where(known, int(known.sum()), len(table))
-    return table.assign(**{name: holm(table[p]) for name, p in CORRECTED.items()}, family_size=sizes)
+    sizes = np.where(known, by_metric["p_t"].transform("count"), by_metric[METRIC].transform("size"))
+    return table.assign(**corrected, family_size=sizes.astype(np.int64))
 
 
 class _SeedDraws:

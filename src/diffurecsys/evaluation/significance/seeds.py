@@ -28,8 +28,8 @@ def compare_seeds(scores: Sequence[ModelScores], *, pairs: Pairs | None = None) 
 
     Returns:
         One row a pair and metric: model, reference, metric, n_seeds_model, n_seeds_reference, difference, t, df, p,
-        p_holm (over the rows that have a p), family_size. t to p_holm are missing where a side that trains has fewer
-        than three seeds.
+        p_holm (over the rows of a metric that have a p), family_size. t to p_holm are missing where a side that trains
+        has fewer than three seeds.
     """
     by_name = {score.model: score for score in scores}
     rows = []
@@ -52,9 +52,10 @@ def compare_seeds(scores: Sequence[ModelScores], *, pairs: Pairs | None = None) 
                 }
             )
     table = pd.DataFrame(rows).astype({"t": "Float64", "df": "Float64", "p": "Float64"})
-    corrected = holm(table["p"].to_numpy(np.float64, na_value=np.nan))
-    table["p_holm"] = pd.Series(corrected, index=table.index).astype("Float64")
-    table["family_size"] = int(table["p"].notna().sum())
+    by_metric = table.groupby(METRIC, sort=False)["p"]
+    corrected = by_metric.transform(lambda p: holm(p.to_numpy(np.float64, na_value=np.nan)))
+    table["p_holm"] = corrected.astype("Float64").mask(table["p"].isna())
+    table["family_size"] = by_metric.transform("count").astype("int64")
     return table
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pandas as pd
+from adjustText import adjust_text
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -10,10 +12,11 @@ from diffurecsys.columns import MODEL, TEST
 from diffurecsys.evaluation.leaderboard import BASELINE, CONTROL, TRAINED, cut, hardware
 from diffurecsys.reporting.paper_tables import seconds_text
 from diffurecsys.reporting.sections.base import Made, Part, Results, Text
-from diffurecsys.reporting.style import INK, add_caption, add_legend, colour, marker, style_panel
+from diffurecsys.reporting.style import GREY, INK, add_caption, add_legend, colour, marker, style_panel
 from diffurecsys.reporting.text_table import Columns, count, make_table, score
 
 MEBIBYTE = 2**20
+ROOM = 4.0  # beside the points of a panel, as a factor: names stand there
 ROLES = {TRAINED: "model", CONTROL: "control", BASELINE: "baseline"}
 MEASURED = ("parameters", "seconds", "users_per_second", "peak_memory")
 
@@ -69,7 +72,8 @@ def draw_cost(results: Results) -> Figure:
     """Draw test accuracy against seconds of training, one panel for each hardware that anything ran on."""
     table = costs(results).dropna(subset="seconds")
     places = list(dict.fromkeys(table["hardware"]))
-    figure = Figure(figsize=(5.2 * min(len(places), 3) + 0.4, 4.6), layout="constrained")
+    height = 4.6 + 0.12 * max(0, len(table) - 10)
+    figure = Figure(figsize=(5.2 * min(len(places), 3) + 0.4, height), layout="constrained")
     panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
     for panel, place in zip(panels, places, strict=True):
         rows = table[table["hardware"] == place]
@@ -78,17 +82,8 @@ def draw_cost(results: Results) -> Figure:
         for number, (role, part) in enumerate(rows.groupby("role", sort=False)):
             look = list(ROLES).index(str(role)) if role in ROLES else number
             panel.plot(part["seconds"], part["score"], marker(look), color=colour(look), markersize=5)
-        for _, row in rows.iterrows():
-            panel.annotate(
-                str(row[MODEL]),
-                (row["seconds"], row["score"]),
-                (4, 3),
-                textcoords="offset points",
-                fontsize=7,
-                color=INK,
-            )
         panel.set_xscale("log")
-        panel.margins(x=0.18)
+        panel.set_xlim(rows["seconds"].min() / ROOM, rows["seconds"].max() * ROOM)
         panel.set_xlabel(f"seconds of training or counting\n({place})")
         style_panel(panel, grid="y")
     panels[0].set_ylabel(f"test {results.leaderboard.declared}")
@@ -99,7 +94,23 @@ def draw_cost(results: Results) -> Figure:
         "Means over seeds; training without validation. The dotted line joins the rankers that none on the same "
         "hardware beats in both. Panels cannot be compared in seconds.",
     )
+    figure.draw_without_rendering()  # places are known from here on
+    for panel, place in zip(panels, places, strict=True):
+        _name_points(panel, table[table["hardware"] == place])
     return figure
+
+
+def _name_points(panel: Axes, rows: pd.DataFrame) -> None:
+    """Write every ranker's name beside its point, where no other name is."""
+    places = rows[[MODEL, "seconds", "score"]].itertuples(index=False)
+    names = [panel.text(x, y, name, fontsize=7, color=INK) for name, x, y in places]
+    adjust_text(
+        names,
+        rows["seconds"].to_numpy(),
+        rows["score"].to_numpy(),
+        ax=panel,
+        arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
+    )
 
 
 def _sentences(table: pd.DataFrame, results: Results) -> tuple[str, ...]:

@@ -84,8 +84,8 @@ def group_comparison_table(group_comparisons: pd.DataFrame, metric: str) -> Tabl
         f"Differences in test {metric} by group of users",
         rows,
         columns,
-        caption=f"As in the tests that pair users; Holm's correction is over {family} tests: all groups, pairs and "
-        "metrics together.",
+        caption=f"As in the tests that pair users; Holm's correction is over the {family} tests of a metric: all "
+        "groups and pairs together.",
         folded=True,
     )
 
@@ -97,7 +97,7 @@ def draw_groups(
 
     Args:
         group_scores: of `evaluation.groups.group_scores`.
-        models: which rankers, in their order; the first six are drawn.
+        models: which rankers, in their order; the first few are drawn.
         metric: which metric; the first one where it was not computed.
         confidence: of the intervals.
 
@@ -178,7 +178,9 @@ PART = Part(
         Made(
             "groups_figure",
             lambda results: draw_groups(
-                results.tables["group_scores_table"], models=results.leaderboard.names, confidence=results.confidence
+                results.tables["group_scores_table"],
+                models=tuple(dict.fromkeys((*results.leaderboard.models, *results.leaderboard.ordered))),
+                confidence=results.confidence,
             ),
         ),
     ),

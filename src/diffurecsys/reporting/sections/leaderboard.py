@@ -48,7 +48,7 @@ def draw_leaderboard(
         paper: marks the paper's mean where given and all items are ranked.
         metrics: one panel each; those that were not computed are left out.
     """
-    names, shown = leaderboard.names, _computed(leaderboard, metrics)
+    names, shown = leaderboard.ordered, _computed(leaderboard, metrics)
     figure = Figure(figsize=(9.0, 1.9 + 0.42 * len(names)), layout="constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for panel, metric in zip(panels, shown, strict=True):
@@ -73,7 +73,7 @@ def plotly_leaderboard(
     leaderboard: Leaderboard, paper: PaperResults | None = None, *, metrics: Sequence[str] = FIGURE_METRICS
 ) -> go.Figure:
     """Draw what `draw_leaderboard` draws, to be hovered over."""
-    names, shown = leaderboard.names, _computed(leaderboard, metrics)
+    names, shown = leaderboard.ordered, _computed(leaderboard, metrics)
     figure = make_subplots(rows=1, cols=len(shown), shared_yaxes=True, horizontal_spacing=0.05)
     for column, metric in enumerate(shown, start=1):
         for trace in _traces(leaderboard, paper, metric):

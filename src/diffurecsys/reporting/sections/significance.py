@@ -72,7 +72,7 @@ def write(results: Results) -> Text:
 def verdict_matrix(leaderboard: Leaderboard, comparisons: pd.DataFrame) -> Table:
     """Write what was shown of every tested pair, a line and a column a ranker, best mean first."""
     metric = leaderboard.declared
-    names = sorted(leaderboard.names, key=lambda name: -leaderboard.score(name, TEST, metric).mean)
+    names = leaderboard.ordered
     signs: dict[tuple[str, str], str] = {}
     for row in rows_of(comparisons[comparisons["metric"] == metric]):
         sign, alone = SIGNS[conclude(row)], "°" if of_these_alone(row) else ""
@@ -134,8 +134,8 @@ def comparison_table(comparisons: pd.DataFrame) -> Table:
         "interval); without three seeds the interval counts users alone and there is no p. Excluded: relative "
         f"differences that lie outside the interval, either way; equivalence: shown to be less than {margin}. Users "
         "alone: whether these trained models differ. Seeds' share: of the difference's variance, interval. Holm's "
-        f"correction is over {family} tests: all pairs and metrics, of which the file holds the rest, with bootstrap "
-        "and randomisation.",
+        f"correction is over the {family} tests of a metric: all pairs. The file holds all metrics, with bootstrap and "
+        "randomisation.",
         folded=True,
     )
 
