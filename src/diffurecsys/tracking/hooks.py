@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import mlflow
@@ -127,7 +128,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
         self._seen.add(dataset_name)
         began = time.perf_counter()
         with self._may_fail():
-            self._log(dataset_name, data)
+            self._log(dataset_name, lambda: data)
         logger.debug("Tracking %s took %.2f s", dataset_name, time.perf_counter() - began)
 
     @hook_impl
@@ -191,24 +192,25 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
             )
             logger.debug("Tracking failed", exc_info=error)
 
-    def _log(self, dataset_name: str, data: Any) -> None:  # noqa: ANN401
+    def _log(self, dataset_name: str, load: Callable[[], Any]) -> None:
+        """Log a dataset; `load` is asked for what only some need: figures, for one, can only be saved."""
         namespace, _, kind = dataset_name.rpartition(".")
         if namespace in self._cells and kind in ("weights", "ranks"):
             run_id = self._cell_run(self._cells[namespace])
             if kind == "ranks":
-                log_evaluation(run_id, data, self._parameters.evaluation.cutoffs)
+                log_evaluation(run_id, load(), self._parameters.evaluation.cutoffs)
                 self._open.discard(run_id)
         elif namespace.startswith("tune.") and kind == "trials":
             ranker = namespace.removeprefix("tune.")
-            self._trials.setdefault(ranker, TrialLog(self.run_id, ranker, self._tags)).log(data)
+            self._trials.setdefault(ranker, TrialLog(self.run_id, ranker, self._tags)).log(load())
         elif dataset_name == "counts":
-            log_counts(self.run_id, data)
+            log_counts(self.run_id, load())
         elif (getattr(self._catalog.get(dataset_name), "metadata", None) or {}).get("mlflow") == ARTIFACT:
             log_file(self.run_id, self._catalog, dataset_name)
             if dataset_name == "report_md":
-                describe_run(self.run_id, data)
+                describe_run(self.run_id, load())
             if dataset_name == "study_ranks":
-                log_means(self.run_id, data, self._parameters.evaluation.cutoffs)
+                log_means(self.run_id, load(), self._parameters.evaluation.cutoffs)
         elif dataset_name == "final_weights":
             experiment, dataset = (self._tags[key] for key in ("experiment", "dataset"))
             name = register_final(self.run_id, experiment, dataset, self._catalog, self._tags)
@@ -223,7 +225,7 @@ class TrackingHooks(MlflowHook):  # type: ignore[misc]
                     continue
                 dataset.release()
                 if dataset.newest_version == self._save_version:
-                    self._log(name, self._catalog.load(name))
+                    self._log(name, partial(self._catalog.load, name))
 
     def _cell_run(self, cell: Cell) -> str:
         """Return the cell's nested run; open it and log its fitting where that has not happened in this run."""
