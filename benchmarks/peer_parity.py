@@ -35,6 +35,7 @@ from torch import Tensor  # noqa: E402
 from common import describe_machine, peak_memory, write_json  # noqa: E402
 from diffurecsys.data.packing import PackedBatch  # noqa: E402
 from diffurecsys.data.split import StudyData, leave_one_out, load_split  # noqa: E402
+from diffurecsys.data.store import SequenceStore  # noqa: E402
 from diffurecsys.evaluation.metrics import metrics_from_ranks  # noqa: E402
 from diffurecsys.evaluation.ranks import Ranks, rank_targets  # noqa: E402
 from diffurecsys.models.base import scorer  # noqa: E402
@@ -236,11 +237,22 @@ def _mean_sd(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.mean(values), "sd": statistics.stdev(values)}
 
 
+def _last_events(store: SequenceStore, most: int | None) -> SequenceStore:
+    """Keep each user's last events, and the items among them: targets stay, and an epoch costs less."""
+    if most is None:
+        return store
+    lengths = store.offsets.diff().clamp(max=most)
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    places = torch.arange(int(offsets[-1])) + torch.repeat_interleave(store.offsets[1:] - offsets[1:], lengths)
+    kept, items = store.items[places].unique(return_inverse=True)  # the peer knows no item that it never met
+    return SequenceStore(items.int(), offsets, len(kept))
+
+
 def run_one(arguments: argparse.Namespace) -> None:
     """Make one training in this process and keep its result."""
     side, name, seed = arguments.one[0], arguments.one[1], int(arguments.one[2])
     torch.set_num_threads(1)
-    store = load_split(arguments.split).store
+    store = _last_events(load_split(arguments.split).store, arguments.events)
     data = StudyData(store, leave_one_out(store, max_length=arguments.length))
     make = train_ours if side == OURS else train_peer
     result = make(name, seed, data, arguments.epochs, arguments.batch_size)
@@ -260,6 +272,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--length", type=int, default=20, help="of histories")
+    parser.add_argument("--events", type=int, help="of each user, the last ones; all by default")
     parser.add_argument("--one", nargs=3, metavar=("SIDE", "MODEL", "SEED"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -285,7 +298,7 @@ def main() -> None:
             "command": f"python benchmarks/peer_parity.py {' '.join(sys.argv[1:])}",
             "peer": f"RecBole {version('recbole')}",
             "machine": describe_machine(torch.device("cpu")),
-            **{name: getattr(arguments, name) for name in ("seeds", "epochs", "batch_size", "length")},
+            **{name: getattr(arguments, name) for name in ("seeds", "epochs", "batch_size", "length", "events")},
             "models": {name: compare(runs, name) for name in arguments.models},
         },
     )

@@ -6,6 +6,7 @@ python benchmarks/recommend_users.py --out docs/results/recommend_users.json
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -41,7 +42,7 @@ def main() -> None:
     identifiers = [f"item {number}" for number in range(args.items)]
     known = KnownUsers(store, [f"user {number}" for number in range(args.users)], identifiers)
     recommender = Recommender(ranker, identifiers, config.max_length, torch.ones(args.items))
-    before, began = peak_memory(torch.device("cpu")), time.perf_counter()
+    before, began, used = peak_memory(torch.device("cpu")), time.perf_counter(), time.process_time()
     last = began
 
     def show(done: int) -> None:
@@ -55,16 +56,20 @@ def main() -> None:
         written = write_recommendations(
             recommender, known, known, path, file_format="parquet", k=args.k, chunk=args.chunk, on_users=show
         )
-        seconds, size = time.perf_counter() - began, path.stat().st_size
+        seconds, processor = time.perf_counter() - began, time.process_time() - used
+        size = path.stat().st_size
         assert pq.read_metadata(path).num_rows == written.rows == args.users * args.k
     write_json(
         args.out,
         {
-            "benchmark": "recommend_users",
+            "command": f"python benchmarks/recommend_users.py {' '.join(sys.argv[1:])}",
+            "threads": torch.get_num_threads(),
             **{name: getattr(args, name) for name in ("users", "items", "width", "length", "k", "chunk")},
             "seconds": round(seconds, 1),
             "users_per_second": round(args.users / seconds, 1),
-            "gflop_per_second": round(2 * args.users * args.items * args.width / seconds / 1e9, 1),
+            "processor_seconds": round(processor, 1),  # of all threads; other work on the machine stretches them less
+            "users_per_processor_second": round(args.users / processor, 1),
+            "gflop_per_processor_second": round(2 * args.users * args.items * args.width / processor / 1e9, 1),
             "peak_gb": round(peak_memory(torch.device("cpu")) / 1e9, 2),
             "peak_gb_before": round(before / 1e9, 2),
             "file_mb": round(size / 1e6, 1),

@@ -1,7 +1,8 @@
 """Latency of one history and rate of a thousand, for every family at its configured size, on one core.
 
 The catalogue is of Beauty's size (12,101 items), weights are drawn: what is measured depends on sizes alone. A request
-is what MLflow's server does for one: JSON in, schema, model, JSON out; the network is left out.
+is what MLflow's server does for one: JSON in, schema, model, JSON out; the network is left out. `p05_ms` is what a
+request takes when other work of the machine disturbs it least.
 
 python benchmarks/serving_latency.py --out docs/results/serving_latency.json
 """
@@ -19,6 +20,7 @@ import mlflow
 import numpy as np
 import torch
 import yaml
+from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.pyfunc import scoring_server
 
 from common import PROJECT, describe_machine
@@ -116,6 +118,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    _MLFLOW_IS_IN_SERVING_ENVIRONMENT.set("true")  # as its server does
     data, results = make_data(), {}
     for name, raw in configured().items():
         if args.rankers and name not in args.rankers:
@@ -127,6 +130,7 @@ def main() -> None:
         results[name] = {
             **{
                 kind: {
+                    "p05_ms": round(1e3 * float(np.quantile(one, 0.05)), 2),
                     "p50_ms": round(1e3 * float(np.quantile(one, 0.5)), 2),
                     "p99_ms": round(1e3 * float(np.quantile(one, 0.99)), 2),
                     "histories_per_second": round(1000 / float(np.median(thousand))),

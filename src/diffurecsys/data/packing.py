@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -121,10 +122,10 @@ class Packer:
 def pack_histories(histories: list[list[int]]) -> PackedBatch:
     """Pack plain lists of item ids, sorted by length (stable); targets are zeros. For notebooks, tests and serving."""
     ordered = sorted(histories, key=len)
-    lengths = torch.tensor([len(h) for h in ordered])
+    lengths = [len(history) for history in ordered]
     return PackedBatch(
-        items=torch.tensor([item for h in ordered for item in h], dtype=torch.int64),
-        offsets=torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]).int(),
-        lengths=tuple(lengths.tolist()),
+        items=torch.tensor([item for history in ordered for item in history], dtype=torch.int64),
+        offsets=torch.tensor([0, *accumulate(lengths)], dtype=torch.int32),
+        lengths=tuple(lengths),
         targets=torch.zeros(len(ordered), dtype=torch.int64),
     )

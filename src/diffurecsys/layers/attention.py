@@ -27,10 +27,12 @@ def attention(query: Tensor, key_value: Tensor, segments: Segments, heads: int) 
 
     Returns:
         Like `query`. On CUDA in half precision one variable-length FlashAttention call; elsewhere a few dense calls,
-        each for sequences of one or nearly one length.
+        each for sequences of one or nearly one length; a single sequence, where nothing is learnt, in one call.
     """
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         return flash_attention(query, key_value, segments, heads)
+    if len(segments.lengths) == 1 and not torch.is_grad_enabled():
+        return attention_of_one(query, key_value, heads)
     one_each = len(query) == len(segments.lengths) != len(key_value)
     n_short = sum(bucket.length < LONG for bucket in segments.buckets)
     short, long = segments.buckets[:n_short], segments.buckets[n_short:]
@@ -63,6 +65,25 @@ def flash_attention(
     attended = varlen_attn(q, k, v, query_offsets, segments.offsets, longest_query, longest, window_size=window)
     assert isinstance(attended, Tensor)  # it adds auxiliary outputs only when asked
     return attended.flatten(-2)
+
+
+def attention_of_one(
+    query: Tensor, key_value: Tensor, heads: int, mask: Tensor | None = None, *, causal: bool = False
+) -> Tensor:
+    """Attend within a single sequence: as few operations as there can be, which is what one served history costs.
+
+    Args:
+        query: `[queries, width]`.
+        key_value: `[length, 2 width]`, keys beside values.
+        heads: divides `width`.
+        mask: added to the scores `[heads, queries, length]`.
+        causal: no position sees a later one; there are as many queries as keys.
+    """
+    width = query.shape[1]
+    q = query.view(1, -1, heads, width // heads).transpose(1, 2)
+    key, value = key_value.view(1, -1, 2, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
+    attended = F.scaled_dot_product_attention(q, key, value, attn_mask=mask, is_causal=causal)
+    return attended.transpose(1, 2).reshape(-1, width)
 
 
 def _long_attention(bucket: Bucket, query: Tensor, key_value: Tensor, heads: int, *, one_each: bool) -> Tensor:

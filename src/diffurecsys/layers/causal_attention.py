@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from diffurecsys.layers.attention import (
     attention,
+    attention_of_one,
     by_head,
     flash_attention,
     places,
@@ -52,11 +53,22 @@ def causal_attention(
         return flash_attention(query, key_value, segments, heads, causal=True)
     if query.is_cuda:
         return _dense_attention(query, key_value, segments, heads, distance_bias, one_each=one_each)
+    if len(segments.lengths) == 1 and not torch.is_grad_enabled():
+        return _attention_of_one(query, key_value, heads, distance_bias)
     buckets = segments.causal_buckets
     counts = [0, *accumulate(bucket.count for bucket in buckets)]
     lengths = [segments.lengths[begin:end] for begin, end in pairwise(counts)]
     attended: Tensor = _CausalAttention.apply(query, key_value, distance_bias, buckets, lengths, heads, one_each)
     return attended
+
+
+def _attention_of_one(query: Tensor, key_value: Tensor, heads: int, bias: Tensor | None) -> Tensor:
+    """Attend within a single sequence, from all of its positions or from the last."""
+    length = len(key_value)
+    if bias is None:
+        return attention_of_one(query, key_value, heads, causal=True)
+    mask = _square(bias, length) if len(query) == length else bias[:, :length].flip(1)[:, None]
+    return attention_of_one(query, key_value, heads, mask.to(query.dtype))
 
 
 def _dense_attention(

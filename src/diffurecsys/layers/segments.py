@@ -92,6 +92,8 @@ class Segments:
     @cached_property
     def sequence(self) -> Tensor:
         """int64 `[tokens]`: the sequence every token belongs to."""
+        if len(self.lengths) == 1:
+            return torch.zeros(self.lengths[0], dtype=torch.int64, device=self.offsets.device)
         index = torch.arange(len(self.lengths), device=self.offsets.device)
         return torch.repeat_interleave(index, self.offsets.diff(), output_size=sum(self.lengths))
 
@@ -99,6 +101,8 @@ class Segments:
     def place(self) -> Tensor:
         """int64 `[tokens]`: how many tokens of the same sequence stand before each."""
         index = torch.arange(sum(self.lengths), device=self.offsets.device)
+        if len(self.lengths) == 1:
+            return index
         return index - self.offsets.long().index_select(0, self.sequence)
 
     @cached_property

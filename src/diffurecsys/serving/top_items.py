@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK_SCORES = 1 << 22  # scores held at once: 16 MB
+BLOCK_SCORES = 1 << 21  # scores held at once: 8 MB
 STRETCH = 32  # neighbouring items whose best one speaks for all
 
 
@@ -68,6 +68,8 @@ def _merge(scores: Tensor, found: Tensor, part: Tensor, begin: int, k: int) -> t
     """Keep the k best of those found so far and of a block that begins at item `begin`."""
     number = torch.arange(begin, begin + part.shape[1], device=part.device).expand_as(part)
     part, number = _best(part, number, k)
+    if not scores.shape[1]:
+        return part, number
     return _best(torch.cat([scores, part], dim=1), torch.cat([found, number], dim=1), k)
 
 

@@ -53,6 +53,18 @@ def test_equals_attention_on_each_sequence_alone_with_gradients(lengths, one_eac
         torch.testing.assert_close(grad, reference_grad, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("length", [1, 2, 40, LONG + 5])
+@pytest.mark.parametrize("one_each", [False, True])
+def test_a_single_sequence_without_gradients(length, one_each):
+    generator = torch.Generator().manual_seed(length)
+    query = torch.randn(1 if one_each else length, 8, generator=generator, dtype=torch.float64)
+    key_value = torch.randn(length, 16, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        attended = attention(query, key_value, segments_of([length]), HEADS)
+    scale = torch.finfo(torch.float64).eps * 300  # sums of at most 300 terms of size 1
+    torch.testing.assert_close(attended, alone(query, key_value, [length], one_each=one_each), atol=scale, rtol=scale)
+
+
 @pytest.mark.parametrize("lengths", [[1], [1, 1, 1], [7], [1, 100], [3] * 30 + [4] * 2 + [5] * 2])
 def test_extreme_batches(lengths):
     x = torch.randn(sum(lengths), 24)

@@ -60,6 +60,19 @@ def compare(function, inputs, lengths, *, one_each, rounding):
         torch.testing.assert_close(got.double(), reference, atol=4 * scale * largest, rtol=scale)
 
 
+@pytest.mark.parametrize("length", [1, 2, 40, TILE + 5])
+@pytest.mark.parametrize("one_each", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_single_sequence_without_gradients(length, one_each, biased):
+    inputs = inputs_for([length], one_each=one_each, biased=biased)
+    bias = inputs[2] if biased else None
+    with torch.no_grad():
+        attended = causal_attention(*inputs[:2], segments_of([length]), HEADS, bias)
+        expected = alone(*inputs[:2], bias, [length], one_each=one_each)
+    scale = torch.finfo(torch.float64).eps * 300  # sums of at most 300 terms of size 1
+    torch.testing.assert_close(attended, expected, atol=scale, rtol=scale)
+
+
 LENGTHS = st.one_of(st.integers(1, 40), st.integers(TILE - 3, TILE + 20), st.integers(1, 300))
 
 

@@ -37,6 +37,14 @@ def test_equals_the_plain_layer_with_gradients(rows, rate):
         torch.testing.assert_close(grad, expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("rows", [1, feed_forward.FEW, feed_forward.FEW + 1])
+def test_equals_the_plain_layer_without_gradients(rows):
+    torch.manual_seed(0)
+    layer, x = FeedForward(8, 0.4).eval(), torch.randn(rows, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x, None), plain(layer, x, 1), atol=1e-6, rtol=1e-5)
+
+
 def test_gradients_against_finite_differences():
     layer, x = FeedForward(4, 0.3).double(), torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
 
@@ -47,7 +55,7 @@ def test_gradients_against_finite_differences():
 
 
 def test_without_gradients_the_same_numbers():
-    layer, x = FeedForward(8, 0.0), torch.randn(20, 8)
+    layer, x = FeedForward(8, 0.0), torch.randn(feed_forward.FEW + 1, 8)
     with torch.inference_mode():
         without = layer(x, None)
     assert torch.equal(without, layer(x, None))
