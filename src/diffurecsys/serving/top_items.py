@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK_SCORES = 1 << 21  # scores held at once: 8 MB
+BLOCK_SCORES = 1 << 22  # scores held at once: 16 MB
 STRETCH = 32  # neighbouring items whose best one speaks for all
 
 
