@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from diffurecsys.columns import TEST
 from diffurecsys.evaluation.leaderboard import CONTROL, TRAINED, cut
 from diffurecsys.reporting.leaderboard_tables import ranking_text
@@ -21,6 +23,7 @@ from diffurecsys.reporting.verdicts import (
     conclude,
     contribution,
     describe,
+    families,
     is_control,
     of_these_alone,
     rows_of,
@@ -93,7 +96,7 @@ def _tests(results: Results, best: str) -> str:
         for (found_conclusion, limit), names in found.items()
         if found_conclusion == conclusion
     ]
-    family = f" (Holm's correction over {int(rows[0]['family_size'])} tests)" if rows else ""
+    family = f" (Holm's correction over {families(pd.DataFrame(rows))} tests)" if rows else ""
     return f"Tests of {best} that pair users{family}: {'; '.join(parts)}."
 
 

@@ -26,6 +26,7 @@ from diffurecsys.reporting.text_table import (
     with_interval,
     with_relative_interval,
 )
+from diffurecsys.reporting.verdicts import families
 
 MOST_MODELS = 6  # of one panel of bars
 
@@ -78,14 +79,13 @@ def group_comparison_table(group_comparisons: pd.DataFrame, metric: str) -> Tabl
         "p_holm": ("Holm p", p_value),
         "p_users_holm": ("Holm p, users alone", p_value),
     }
-    family = int(group_comparisons["family_size"].max()) if len(group_comparisons) else 0
     return make_table(
         f"group_comparisons_{metric_label(metric)}",
         f"Differences in test {metric} by group of users",
         rows,
         columns,
-        caption=f"As in the tests that pair users; Holm's correction is over the {family} tests of a metric: all "
-        "groups and pairs together.",
+        caption="As in the tests that pair users; Holm's correction is over the "
+        f"{families(group_comparisons)} tests of a metric: all groups and pairs together.",
         folded=True,
     )
 

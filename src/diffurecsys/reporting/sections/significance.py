@@ -41,6 +41,7 @@ from diffurecsys.reporting.verdicts import (
     comparable,
     conclude,
     decisive_p,
+    families,
     of_these_alone,
     rows_of,
 )
@@ -123,7 +124,6 @@ def comparison_table(comparisons: pd.DataFrame) -> Table:
         "seeds_share_low": ("seeds' share, from %", _share),
         "seeds_share_high": ("to %", _share),
     }
-    family = int(comparisons["family_size"].max()) if len(comparisons) else 0
     margin = f"{100 * comparisons['margin'].iloc[0]:g} %" if len(comparisons) else "the margin"
     return make_table(
         "comparisons",
@@ -134,8 +134,8 @@ def comparison_table(comparisons: pd.DataFrame) -> Table:
         "interval); without three seeds the interval counts users alone and there is no p. Excluded: relative "
         f"differences that lie outside the interval, either way; equivalence: shown to be less than {margin}. Users "
         "alone: whether these trained models differ. Seeds' share: of the difference's variance, interval. Holm's "
-        f"correction is over the {family} tests of a metric: all pairs. The file holds all metrics, with bootstrap and "
-        "randomisation.",
+        f"correction is over the {families(comparisons)} tests of a metric: all pairs. The file holds all metrics, "
+        "with bootstrap and randomisation.",
         folded=True,
     )
 
@@ -267,7 +267,7 @@ def forest_caption(rows: pd.DataFrame, confidence: float) -> str:
         f"Points: difference of means; lines: {100 * confidence:g} % intervals over users and seeds, with fewer than "
         f"three over users alone (n = {int(rows['n_users'].iloc[0]):,} users, {n} seed{'s' if n != '1' else ''}). "
         "Right of the dashed line the first is ahead; arrows: beyond the scale. Holm's correction is over "
-        f"{int(rows['family_size'].max())} tests."
+        f"{families(rows)} tests."
     )
 
 
