@@ -23,7 +23,7 @@ from diffurecsys.reporting.verdicts import (
     conclude,
     contribution,
     describe,
-    families,
+    family_sizes,
     is_control,
     of_these_alone,
     rows_of,
@@ -96,7 +96,7 @@ def _tests(results: Results, best: str) -> str:
         for (found_conclusion, limit), names in found.items()
         if found_conclusion == conclusion
     ]
-    family = f" (Holm's correction over {families(pd.DataFrame(rows))} tests)" if rows else ""
+    family = f" (Holm's correction over {family_sizes(pd.DataFrame(rows))} tests)" if rows else ""
     return f"Tests of {best} that pair users{family}: {'; '.join(parts)}."
 
 

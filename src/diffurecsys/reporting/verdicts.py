@@ -34,7 +34,7 @@ def decisive_p(row: Row) -> float:
     return float(row["p_users_holm"] if of_these_alone(row) else row["p_holm"])
 
 
-def families(rows: pd.DataFrame) -> str:
+def family_sizes(rows: pd.DataFrame) -> str:
     """Write of how many tests the corrections are: two numbers where some rows have no p over seeds."""
     return " or ".join(f"{size:,}" for size in sorted({int(size) for size in rows["family_size"]})) or "0"
 

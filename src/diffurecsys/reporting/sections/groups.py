@@ -26,7 +26,7 @@ from diffurecsys.reporting.text_table import (
     with_interval,
     with_relative_interval,
 )
-from diffurecsys.reporting.verdicts import families
+from diffurecsys.reporting.verdicts import family_sizes
 
 MOST_MODELS = 6  # of one panel of bars
 
@@ -85,7 +85,7 @@ def group_comparison_table(group_comparisons: pd.DataFrame, metric: str) -> Tabl
         rows,
         columns,
         caption="As in the tests that pair users; Holm's correction is over the "
-        f"{families(group_comparisons)} tests of a metric: all groups and pairs together.",
+        f"{family_sizes(group_comparisons)} tests of a metric: all groups and pairs together.",
         folded=True,
     )
 

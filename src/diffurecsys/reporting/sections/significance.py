@@ -41,7 +41,7 @@ from diffurecsys.reporting.verdicts import (
     comparable,
     conclude,
     decisive_p,
-    families,
+    family_sizes,
     of_these_alone,
     rows_of,
 )
@@ -134,7 +134,7 @@ def comparison_table(comparisons: pd.DataFrame) -> Table:
         "interval); without three seeds the interval counts users alone and there is no p. Excluded: relative "
         f"differences that lie outside the interval, either way; equivalence: shown to be less than {margin}. Users "
         "alone: whether these trained models differ. Seeds' share: of the difference's variance, interval. Holm's "
-        f"correction is over the {families(comparisons)} tests of a metric: all pairs. The file holds all metrics, "
+        f"correction is over the {family_sizes(comparisons)} tests of a metric: all pairs. The file holds all metrics, "
         "with bootstrap and randomisation.",
         folded=True,
     )
@@ -267,7 +267,7 @@ def forest_caption(rows: pd.DataFrame, confidence: float) -> str:
         f"Points: difference of means; lines: {100 * confidence:g} % intervals over users and seeds, with fewer than "
         f"three over users alone (n = {int(rows['n_users'].iloc[0]):,} users, {n} seed{'s' if n != '1' else ''}). "
         "Right of the dashed line the first is ahead; arrows: beyond the scale. Holm's correction is over "
-        f"{families(rows)} tests."
+        f"{family_sizes(rows)} tests."
     )
 
 
