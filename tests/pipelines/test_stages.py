@@ -161,7 +161,7 @@ def test_samplers_get_probes_algorithm_3_and_maps_and_sweeps_their_tables(data, 
     report = found["report_html"]
     for title in ("Inference", "Sweeps", "Beyond accuracy", "Representations"):
         assert f"<h2>{title}</h2>" in report
-    assert re.search(r"diffurec vs the control quiet|the control quiet vs diffurec", found["report_txt"])
+    assert re.search(r"diffurec vs the control quiet|The control quiet vs diffurec", found["report_txt"])
     assert found["configurations_table"]["model"].tolist()[:4] == ["diffurec", "quiet", "popularity", "transitions"]
 
 
