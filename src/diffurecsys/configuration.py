@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ class StudyConfigLoader(OmegaConfigLoader):
         """Return what all files of a kind say together.
 
         Raises:
-            ParameterError: one of them cannot be read, names something twice, or refers to what is not there.
+            ParameterError: one of them cannot be read, names something twice, or refers to what is not there; or there
+                is no such experiment.
             MissingConfigException: there is no such file or folder.
             KeyError: there is no such kind.
         """
+        self._check_experiment()
         try:
             found: dict[str, Any] = super().__getitem__(key)
         except (UserError, MissingConfigException, KeyError):
@@ -41,6 +44,14 @@ class StudyConfigLoader(OmegaConfigLoader):
         if not isinstance(found, dict):
             raise ParameterError(f"conf cannot be read ({key}): it must map names to values, got {found!r}")
         return found
+
+    def _check_experiment(self) -> None:
+        conf = Path(self.conf_source)
+        if self.env and conf.is_dir() and not (conf / self.env).is_dir():
+            known = sorted(path.name for path in conf.iterdir() if path.is_dir() and path.name != self.base_env)
+            close = get_close_matches(self.env, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+            raise ParameterError(f"--env={self.env}: {conf.name}/ has no folder of that name; {hint}")
 
     def _files(self, key: str, folder: Path) -> Iterator[Path]:
         for pattern in self.config_patterns[key]:

@@ -62,3 +62,11 @@ def test_two_files_with_one_name_are_refused_by_name(load, tmp_path):
     with pytest.raises(ParameterError) as caught:
         load(b"a: 1\n")
     assert all(f"mine/{name}" in str(caught.value) for name in ("parameters.yml", "parameters_more.yml"))
+
+
+@pytest.mark.parametrize(("name", "said"), [("mime", "did you mean mine?"), ("beauty", "choose from mine")])
+def test_an_experiment_without_a_folder_is_said_with_those_that_have_one(load, tmp_path, name, said):
+    load(b"")
+    loader = StudyConfigLoader(str(tmp_path), env=name, **CONFIG_LOADER_ARGS)
+    with pytest.raises(ParameterError, match=rf"--env={name}: .* has no folder of that name; {said.replace('?', '.')}"):
+        loader["parameters"]
