@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from diffurecsys.configuration import StudyConfigLoader
@@ -67,6 +69,5 @@ def test_two_files_with_one_name_are_refused_by_name(load, tmp_path):
 @pytest.mark.parametrize(("name", "said"), [("mime", "did you mean mine?"), ("beauty", "choose from mine")])
 def test_an_experiment_without_a_folder_is_said_with_those_that_have_one(load, tmp_path, name, said):
     load(b"")
-    loader = StudyConfigLoader(str(tmp_path), env=name, **CONFIG_LOADER_ARGS)
-    with pytest.raises(ParameterError, match=rf"--env={name}: .* has no folder of that name; {said.replace('?', '.')}"):
-        loader["parameters"]
+    with pytest.raises(ParameterError, match=rf"--env={name}: .* has no folder of that name; {re.escape(said)}"):
+        StudyConfigLoader(str(tmp_path), env=name, **CONFIG_LOADER_ARGS)
