@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -137,6 +137,9 @@ class Ranker(nn.Module):
             data: what was observed.
         """
 
+    def settle(self) -> None:
+        """Compute once what every score needs, as weights will not change until training begins. Default: nothing."""
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameters as an optimiser takes them, with learning rates and decays of their own. Default: one group."""
         return [{"params": list(self.parameters())}]
@@ -144,6 +147,8 @@ class Ranker(nn.Module):
 
 class VectorRanker(Ranker):
     """A ranker whose scores are inner products of a vector a history and a vector an item."""
+
+    _settled: Tensor | None = None
 
     def users(self, batch: PackedBatch, generator: Generator, steps: int | None = None) -> Tensor:
         """Represent every history as its last position sees it: float32 `[batch, width]`."""
@@ -157,7 +162,22 @@ class VectorRanker(Ranker):
         """Return `users() @ items()ᵀ`, float32 `[batch, n_items]`."""
         users = self.users(batch, generator, steps)
         with torch.autocast(users.device.type, enabled=False):
-            return users.float() @ self.items().float().T
+            return users.float() @ self.item_vectors().T
+
+    def item_vectors(self) -> Tensor:
+        """Return `items()` in float32: what `settle` computed, or computed now."""
+        return self.items().float() if self._settled is None else self._settled
+
+    def settle(self) -> None:
+        """Represent all items."""
+        with torch.no_grad():
+            self._settled = self.items().detach().float().contiguous()
+
+    def train(self, mode: bool = True) -> Self:
+        """Go to training or evaluation mode; weights that are trained again represent items anew."""
+        if mode:
+            self._settled = None
+        return super().train(mode)
 
 
 class CountRanker(Ranker):

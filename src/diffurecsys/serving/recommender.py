@@ -53,7 +53,7 @@ class Recommender:
     """Recommends with a ranker, whatever its kind.
 
     Args:
-        ranker: in evaluation mode.
+        ranker: in evaluation mode; its weights are not to change any more.
         identifiers: of all items, by number.
         max_length: histories are cut to their last known items, so many, as they were in training and evaluation.
         popularity: `[n_items]` interactions, which decide what is recommended to histories without a known item; None
@@ -75,7 +75,7 @@ class Recommender:
             raise DataError("an identifier stands twice among the items")
         self._popularity = None if popularity is None else popularity.float()
         self._device = next(chain(ranker.parameters(), ranker.buffers()), torch.empty(0)).device
-        self._vectors: Tensor | None = None
+        ranker.settle()
 
     @classmethod
     def load(cls, weights: Path | str, catalogue: Path | str) -> Recommender:
@@ -194,9 +194,7 @@ class Recommender:
         """Return what finds the best items for a batch, and for how many histories at once."""
         ranker = self._ranker
         if isinstance(ranker, VectorRanker) and ranker.config.capabilities.vectors:
-            if self._vectors is None:
-                self._vectors = ranker.items().float().contiguous()
-            items = self._vectors
+            items = ranker.item_vectors()
             walked = ranker.config.steps_for("serving") if steps is None else steps
 
             def by_vectors(batch: PackedBatch, k: int, excluded: Excluded) -> TopItems:

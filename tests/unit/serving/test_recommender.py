@@ -13,7 +13,7 @@ from diffurecsys.data.packing import pack_histories
 from diffurecsys.errors import DataError
 from diffurecsys.models import Capabilities, Ranker, RankerConfig, VectorRanker, build_ranker
 from diffurecsys.models.families.diffurec import DiffuRecConfig
-from diffurecsys.models.weights import RankerWeights, save_weights
+from diffurecsys.models.weights import RankerWeights, config_from, save_weights
 from diffurecsys.serving import recommender as module
 from diffurecsys.serving.catalogue import Catalogue
 from diffurecsys.serving.recommender import Recommendations, Recommender
@@ -221,6 +221,31 @@ def test_vectors_are_searched_block_by_block_for_what_scores_find():
     assert items(by_vectors) == items(by_scores)
     for one, other in zip(by_vectors, by_scores, strict=True):
         assert one.scores == pytest.approx(other.scores, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["sasrec", "hybrid"])
+def test_items_are_represented_once_and_anew_after_training(family, monkeypatch):
+    config = config_from(family, {"similarity": "cosine"} if family == "sasrec" else {"inner": {"similarity": "cosine"}})
+    ranker = build_ranker(family, config, len(NAMES), torch.Generator().manual_seed(0)).eval()
+    network = ranker if family == "sasrec" else ranker.network
+    made = []
+    monkeypatch.setattr(type(network), "items", _counted(type(network).items, made))
+    served = recommender(ranker)
+    first = [served.recommend([[A, B]], k=8) for _ in range(3)]
+    assert len(made) == 1
+    assert first[0] == first[2]
+    ranker.train().eval()
+    with torch.no_grad():
+        network.embedding.weight.copy_(network.embedding.weight.flip(0))
+    assert served.recommend([[A, B]], k=8) != first[0]
+
+
+def _counted(function, made):
+    def items(self):
+        made.append(self)
+        return function(self)
+
+    return items
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])

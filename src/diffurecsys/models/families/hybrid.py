@@ -126,6 +126,11 @@ class Hybrid(Ranker):
         for name in ("weight", "sharpness", "repeat_penalty"):
             getattr(self, name).copy_(getattr(other, name))
 
+    def settle(self) -> None:
+        """Let both settle."""
+        self.network.settle()
+        self.counts.settle()
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the network's."""
         return self.network.parameter_groups()

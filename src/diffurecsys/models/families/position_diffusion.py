@@ -149,7 +149,7 @@ class PositionDiffusion(VectorRanker):
             step = torch.multinomial(self.step_weight, len(condition), replacement=True, generator=generator)
             x_0 = to_scale(self.embedding(batch.targets), self.config.target_scale).repeat(draws, 1)
             step, noise = step.repeat(draws), torch.randn(x_0.shape, generator=generator, device=x_0.device)
-            noised = self._noised(self.process.diffuse(x_0, step, noise), step)
+            noised = self._noised(self.process.diffuse(x_0, step, noise), step, self.step_embedding(step))
             condition, prepared = condition.repeat(draws, 1), [part.repeat(draws, 1) for part in prepared]
         x = self._compared(self.head(condition, noised, prepared, generator))
         if draws == 1:
@@ -169,13 +169,14 @@ class PositionDiffusion(VectorRanker):
         if self.config.delta == 0:
             return self._compared(self.head(condition, None, prepared, generator)).float()
         process, said = self.process.strided(steps or len(self.process)), condition
+        told = dict(zip(process.told, zip(process.steps, self.step_embedding(process.steps), strict=True), strict=True))
 
         def noise() -> Tensor:
             return torch.randn(condition.shape, generator=generator, device=condition.device)
 
         def denoise(x_s: Tensor, step: int) -> Tensor:
             nonlocal said
-            noised = self._noised(x_s, torch.full((1,), step, device=x_s.device))
+            noised = self._noised(x_s, *told[step])
             said = self.head(condition, noised, prepared, generator).float()
             if self.config.rounding == "expected":
                 return self._expected(said)
@@ -203,10 +204,10 @@ class PositionDiffusion(VectorRanker):
         x = self.embedding(batch.items) * math.sqrt(self.config.width)
         return cast(Tensor, self.encoder(x, Segments.of(batch), generator, last_only=last_only))
 
-    def _noised(self, x_s: Tensor, step: Tensor) -> Tensor:
-        """δ · (x_s + d_s), the former as the head is to see it."""
+    def _noised(self, x_s: Tensor, step: Tensor, embedded: Tensor) -> Tensor:
+        """δ · (x_s + d_s), the former as the head is to see it; of one step or of one a row, `embedded` as d_s."""
         seen = self.process.signal[step, None] * x_s if self.config.input_scaled else x_s
-        return cast(Tensor, self.config.delta * (seen + self.step_embedding(step)))
+        return self.config.delta * (seen + embedded)
 
     def _expected(self, said: Tensor) -> Tensor:
         """Return the mean embedding under the softmax of the scores, `[batch, width]`."""

@@ -140,9 +140,9 @@ def test_scaled_input_is_nothing_where_there_is_only_noise():
     noise = torch.randn(5, 16, generator=generator())
     last = torch.tensor([31])
     told = model.step_embedding(last)
-    faint = model._noised(noise, last) - told
+    faint = model._noised(noise, last, told) - told
     assert (faint.norm() / noise.norm()).item() == pytest.approx(float(model.process.alpha_bar[31].sqrt()), rel=1e-3)
-    torch.testing.assert_close(make("plain", diffusion_steps=32)._noised(noise, last), noise + told)
+    torch.testing.assert_close(make("plain", diffusion_steps=32)._noised(noise, last, told), noise + told)
 
 
 def test_the_head_begins_as_if_the_condition_scaled_nothing():
