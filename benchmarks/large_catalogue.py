@@ -1,8 +1,10 @@
-"""Time and peak memory of training steps over a large catalogue, on random histories, and of its best ten items.
+r"""Time and peak memory of training steps over a large catalogue, on random histories, and of its best ten items.
 
 python benchmarks/large_catalogue.py --out docs/results/large_catalogue.json
 python benchmarks/large_catalogue.py --negatives 8192 --out docs/results/large_catalogue_sampled.json
 python benchmarks/large_catalogue.py --plain --out docs/results/large_catalogue_plain.json
+python benchmarks/large_catalogue.py --items 10000000 --width 64 --negatives 8192 \
+    --out docs/results/large_catalogue_ten_million.json
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from torch.nn import functional as F
 from common import MODELS, build_model, describe_machine, matmul_flops, peak_memory, synchronise, write_json
 from diffurecsys.data.packing import Packer
 from diffurecsys.data.store import Examples, SequenceStore
+from diffurecsys.layers.item_table import densify_gradients
 from diffurecsys.models.families import diffurec
 from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.serving.top_items import top_items
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
+from diffurecsys.training.optimisation import LazyAdam
 from flops import forward_flops
 
 
@@ -35,11 +39,13 @@ def plain_cross_entropy(x: Tensor, items: Tensor, targets: Tensor) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--length", type=int, default=9, help="of every history")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--model", choices=MODELS, default="diffurec")
     parser.add_argument("--negatives", type=int, help="sampled items in place of the full softmax")
+    parser.add_argument("--lazy", action="store_true", help="move only the items that a step looked up")
     parser.add_argument("--plain", action="store_true", help="PyTorch's cross-entropy in place of ours")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path)
@@ -56,9 +62,10 @@ def main() -> None:
     starts = torch.arange(args.batch_size) * span
     store = SequenceStore(items, torch.arange(args.batch_size + 1) * span, args.items)
     batch, _ = Packer(store, Examples(starts, starts + args.length), device).pack(torch.arange(args.batch_size))
-    config = DiffuRecConfig(negatives=args.negatives)
+    config = DiffuRecConfig(width=args.width, negatives=args.negatives)
     model = build_model(args.model, args.items, config, derive_generator(0, "weights")).to(device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
+    kind = LazyAdam if args.lazy else torch.optim.Adam
+    optimiser = kind(model.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
     noise, seconds = derive_generator(0, "noise", device), []
     for _ in range(args.steps):
         synchronise(device)
@@ -67,6 +74,8 @@ def main() -> None:
         with autocast(device, "auto"):
             loss = model.loss(batch, noise)
         loss.backward()
+        if not args.lazy:
+            densify_gradients(model.parameters())
         optimiser.step()
         synchronise(device)
         seconds.append(time.perf_counter() - began)
@@ -82,11 +91,14 @@ def main() -> None:
     write_json(
         args.out,
         {
-            "command": f"python benchmarks/large_catalogue.py --items {args.items}"
+            "command": f"python benchmarks/large_catalogue.py --items {args.items} --width {args.width}"
             + (f" --negatives {args.negatives}" if args.negatives else "")
+            + (" --lazy" if args.lazy else "")
             + (" --plain" if args.plain else ""),
             "machine": describe_machine(device),
-            "set_up": {name: getattr(args, name) for name in ("items", "batch_size", "length", "model", "negatives")},
+            "set_up": {
+                name: getattr(args, name) for name in ("items", "width", "batch_size", "length", "model", "negatives")
+            },
             "matmul_gflops": limit / 1e9,
             "seconds_per_step": seconds,
             "share_of_matmul_limit": flops / median(seconds[1:]) / limit,

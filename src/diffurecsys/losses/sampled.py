@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from diffurecsys.layers.item_table import rows_of
+
 
 class NegativeSampler(nn.Module):
     """Draws items with probability q in proportion to (popularity + 1)^power, with replacement.
@@ -70,7 +72,7 @@ def sampled_cross_entropy(x: Tensor, items: Tensor, targets: Tensor, negatives: 
         negatives: int64 `[sample]` drawn items, the same for all examples.
         log_expected: float32 `[sample]`, the logarithm of how often each drawn item is drawn on average.
     """
-    own = (x * items.index_select(0, targets)).sum(dim=1, keepdim=True).float()  # (batch, 1)
-    others = (x @ items.index_select(0, negatives).T).float() - log_expected
+    own = (x * rows_of(items, targets)).sum(dim=1, keepdim=True).float()  # (batch, 1)
+    others = (x @ rows_of(items, negatives).T).float() - log_expected
     others = others.masked_fill(targets[:, None] == negatives, float("-inf"))
     return (torch.cat([own, others], dim=1).logsumexp(dim=1, keepdim=True) - own).mean()

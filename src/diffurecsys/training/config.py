@@ -10,7 +10,7 @@ from diffurecsys.checks import device as check_device
 from diffurecsys.data.schemes import SCHEMES
 
 Precision = Literal["auto", "float32", "bfloat16"]
-Optimiser = Literal["adam", "adamw"]
+Optimiser = Literal["adam", "adamw", "lazy_adam"]
 Decay = Literal["step", "cosine", "constant"]
 
 
@@ -24,7 +24,9 @@ class TrainingConfig:
         epochs: passes over the training examples, at most.
         batch_size: examples a step: prefixes, or windows.
         learning_rate: the optimiser's, after warm-up and before decay.
-        optimiser: `adam`, whose weight decay is an L2 penalty, or `adamw`, whose decay is decoupled from the gradient.
+        optimiser: `adam`, whose weight decay is an L2 penalty, `adamw`, whose decay is decoupled from the gradient, or
+            `lazy_adam`, which from a million items on moves only the items that a step looked up (of losses over
+            sampled items, in one process; else it is `adam`).
         beta2: Adam's second decay rate.
         weight_decay: of the optimiser.
         warmup_steps: over so many first steps the rate rises linearly from 0.
@@ -78,3 +80,5 @@ class TrainingConfig:
         one_of(self, get_args(Precision), "precision")
         one_of(self, get_args(Optimiser), "optimiser")
         one_of(self, get_args(Decay), "lr_schedule")
+        if self.optimiser == "lazy_adam" and self.clip_norm is not None:
+            raise ValueError(f"clip_norm must be null with optimiser lazy_adam, got {self.clip_norm:g}")

@@ -20,6 +20,7 @@ from diffurecsys.data.split import StudyData
 from diffurecsys.errors import DataError, UserError
 from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.evaluation.ranks import Sharing, rank_targets
+from diffurecsys.layers.item_table import densify_gradients
 from diffurecsys.models.base import Ranker, scorer
 from diffurecsys.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from diffurecsys.training.config import TrainingConfig
@@ -186,6 +187,8 @@ class _Run:
         with autocast(self.device, self.config.precision), share.taken():
             loss = self.loss(share.batch, noise)
         loss = share.backward(loss)
+        if self.config.optimiser != "lazy_adam":
+            densify_gradients(self.ranker.parameters())
         if self.config.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.ranker.parameters(), self.config.clip_norm)
         self.optimiser.step()

@@ -225,7 +225,9 @@ def test_vectors_are_searched_block_by_block_for_what_scores_find():
 
 @pytest.mark.parametrize("family", ["sasrec", "hybrid"])
 def test_items_are_represented_once_and_anew_after_training(family, monkeypatch):
-    config = config_from(family, {"similarity": "cosine"} if family == "sasrec" else {"inner": {"similarity": "cosine"}})
+    config = config_from(
+        family, {"similarity": "cosine"} if family == "sasrec" else {"inner": {"similarity": "cosine"}}
+    )
     ranker = build_ranker(family, config, len(NAMES), torch.Generator().manual_seed(0)).eval()
     network = ranker if family == "sasrec" else ranker.network
     made = []

@@ -8,10 +8,11 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from diffurecsys.models.base import Ranker, RankerConfig
 from diffurecsys.training import TrainingConfig
-from diffurecsys.training.optimisation import WeightAverage, make_optimiser, make_scheduler
+from diffurecsys.training.optimisation import LazyAdam, WeightAverage, make_optimiser, make_scheduler
 
 CONFIG = TrainingConfig(epochs=6, learning_rate=0.1, lr_schedule="constant")
 STEPS = 5  # an epoch
@@ -87,12 +88,86 @@ def test_groups_keep_their_own_rates_and_decays():
     assert [group["weight_decay"] for group in groups] == [0.01, 0.0]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("lazy_adam", LazyAdam)],
+)
 def test_the_optimiser_is_the_one_asked_for(name, kind):
     optimiser = make_optimiser(Tiny(), dataclasses.replace(CONFIG, optimiser=name, beta2=0.98, weight_decay=0.1))
     assert type(optimiser) is kind
     assert optimiser.defaults["betas"] == (0.9, 0.98)
     assert optimiser.defaults["weight_decay"] == 0.1
+
+
+def looked_up(optimiser: torch.optim.Optimizer, table: nn.Parameter, steps: list[list[int]]) -> None:
+    """Make steps whose losses look up rows, some of them twice."""
+    draw = torch.Generator().manual_seed(3)
+    for rows in steps:
+        optimiser.zero_grad()
+        wanted = torch.randn(len(rows), table.shape[1], generator=draw)
+        F.embedding(torch.tensor(rows), table, sparse=True).sub(wanted).square().sum().backward()
+        optimiser.step()
+
+
+def lazy_table(decay: float = 0.0) -> tuple[LazyAdam, nn.Parameter]:
+    table = nn.Parameter(torch.arange(15.0).view(5, 3))
+    return LazyAdam([table], lr=0.1, betas=(0.9, 0.99), weight_decay=decay, fused=True), table
+
+
+STEPS_OVER_ROWS = [[0, 3], [3, 3, 1], [4], [0, 1, 3]]
+
+
+def test_lazy_adam_moves_rows_as_pytorchs_own_for_sparse_gradients_does():
+    optimiser, table = lazy_table()
+    reference = nn.Parameter(table.detach().clone())
+    looked_up(optimiser, table, STEPS_OVER_ROWS)
+    looked_up(torch.optim.SparseAdam([reference], lr=0.1, betas=(0.9, 0.99)), reference, STEPS_OVER_ROWS)
+    torch.testing.assert_close(table, reference, rtol=1e-6, atol=1e-6)
+    assert table[2].tolist() == [6.0, 7.0, 8.0]  # never looked up
+
+
+def test_lazy_adam_is_adam_where_every_row_is_looked_up():
+    optimiser, table = lazy_table(decay=0.01)
+    reference = nn.Parameter(table.detach().clone())
+    plain = torch.optim.Adam([reference], lr=0.1, betas=(0.9, 0.99), weight_decay=0.01)
+    draw = torch.Generator().manual_seed(3)
+    for _ in range(5):
+        wanted = torch.randn(5, 3, generator=draw)
+        F.embedding(torch.arange(5), table, sparse=True).sub(wanted).square().sum().backward()
+        reference.sub(wanted).square().sum().backward()
+        for one in (optimiser, plain):
+            one.step()
+            one.zero_grad()
+    torch.testing.assert_close(table, reference, rtol=1e-5, atol=1e-6)
+
+
+def test_lazy_adam_goes_on_from_its_state_to_the_last_bit():
+    whole, table = lazy_table(decay=0.01)
+    looked_up(whole, table, STEPS_OVER_ROWS)
+    looked_up(whole, table, STEPS_OVER_ROWS)
+    first, half = lazy_table(decay=0.01)
+    looked_up(first, half, STEPS_OVER_ROWS)
+    second = LazyAdam([half], lr=0.1, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    second.load_state_dict(first.state_dict())
+    looked_up(second, half, STEPS_OVER_ROWS)
+    assert torch.equal(half, table)
+
+
+def test_lazy_adam_moves_all_else_as_adam_does():
+    (weight, other), moved = (nn.Parameter(torch.tensor([1.0, 2.0])) for _ in range(2)), []
+    for parameter, kind in ((weight, LazyAdam), (other, torch.optim.Adam)):
+        optimiser = kind([parameter], lr=0.1, fused=True)
+        for _ in range(3):
+            optimiser.zero_grad()
+            parameter.square().sum().backward()
+            optimiser.step()
+        moved.append(parameter.tolist())
+    assert moved[0] == moved[1]
+
+
+def test_lazy_adam_clips_nothing():
+    with pytest.raises(ValueError, match="clip_norm must be null with optimiser lazy_adam, got 5"):
+        TrainingConfig(optimiser="lazy_adam", clip_norm=5.0)
 
 
 def averaged(average: WeightAverage, ranker: Ranker) -> list[float]:

@@ -22,6 +22,7 @@ from diffurecsys.checks import at_least, within
 from diffurecsys.collective import Part, current_part, gather_rows
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.layers.dropout import Dropout
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.recurrent import run_gru, shift
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
@@ -96,7 +97,7 @@ class ACVAE(VectorRanker):
     def __init__(self, config: ACVAEConfig, n_items: int) -> None:
         super().__init__(config, n_items)
         width, hidden = config.width, config.hidden
-        self.embedding = nn.Embedding(n_items, width)
+        self.embedding = item_table(n_items, width)
         self.gru = nn.GRU(width, hidden)
         self.noise = nn.Linear(hidden, hidden)
         self.before = nn.Linear(hidden, hidden)

@@ -20,6 +20,7 @@ from diffurecsys.collective import weighed_by
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import NORM_EPS, Encoder, Positions
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
@@ -80,7 +81,7 @@ class BERT4Rec(VectorRanker):
 
     def __init__(self, config: BERT4RecConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.embedding = nn.Embedding(n_items + 1, config.width)
+        self.embedding = item_table(n_items + 1, config.width)
         self.encoder = Encoder(
             width=config.width,
             blocks=config.blocks,

@@ -26,6 +26,7 @@ from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import NORM_EPS, Block, Encoder
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
@@ -144,7 +145,7 @@ class BSARec(VectorRanker):
 
     def __init__(self, config: BSARecConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.embedding = nn.Embedding(n_items, config.width)
+        self.embedding = item_table(n_items, config.width)
         low = low_pass(config.max_length, config.cutoff, causal=config.filter == "causal")
         self.encoder = Encoder(
             width=config.width,

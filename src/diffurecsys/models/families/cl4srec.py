@@ -22,6 +22,7 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.augment import crop, mask, reorder
 from diffurecsys.layers.encoder import Encoder
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.contrastive import info_nce
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
@@ -99,7 +100,7 @@ class CL4SRec(VectorRanker):
 
     def __init__(self, config: CL4SRecConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.embedding = nn.Embedding(n_items + 1, config.width)
+        self.embedding = item_table(n_items + 1, config.width)
         self.encoder = Encoder(
             width=config.width,
             blocks=config.blocks,

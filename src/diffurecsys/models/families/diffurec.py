@@ -25,6 +25,7 @@ from diffurecsys.layers.denoisers import Denoiser
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.encoder import NORM_EPS, POSITION_STD, refuse_longer
 from diffurecsys.layers.initialisation import draw_linear
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.layers.step_embedding import StepEmbedding
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
@@ -129,7 +130,7 @@ class DiffuRec(VectorRanker):
             cross=config.conditioning == "cross",
             distances=config.max_length if config.positions == "relative" else 0,
         )
-        self.embedding = nn.Embedding(n_items, config.width)
+        self.embedding = item_table(n_items, config.width)
         self.position = nn.Embedding(config.max_length, config.width) if config.positions == "absolute" else None
         self.history_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
         self.item_dropout = Dropout(config.item_dropout)

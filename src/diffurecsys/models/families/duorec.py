@@ -20,6 +20,7 @@ from diffurecsys.data.schemes import prefixes
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.augment import pack_spans
 from diffurecsys.layers.encoder import Encoder
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.contrastive import info_nce
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
@@ -90,7 +91,7 @@ class DuoRec(VectorRanker):
 
     def __init__(self, config: DuoRecConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.embedding = nn.Embedding(n_items, config.width)
+        self.embedding = item_table(n_items, config.width)
         self.encoder = Encoder(
             width=config.width,
             blocks=config.blocks,

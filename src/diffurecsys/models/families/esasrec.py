@@ -21,6 +21,7 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.encoder import NORM_EPS, Encoder, Norm, Positions, SelfAttention
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
@@ -142,7 +143,7 @@ class ESASRec(VectorRanker):
 
     def __init__(self, config: ESASRecConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.embedding = nn.Embedding(n_items, config.width)
+        self.embedding = item_table(n_items, config.width)
         self.encoder = Encoder(
             width=config.width,
             blocks=config.blocks,

@@ -24,6 +24,7 @@ from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.dropout import Dropout
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.recurrent import time_major
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
@@ -84,7 +85,7 @@ class GRU4Rec(VectorRanker):
 
     def __init__(self, config: GRU4RecConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.embedding = nn.Embedding(n_items, config.width)
+        self.embedding = item_table(n_items, config.width)
         self.dropout = Dropout(config.dropout)
         self.gru = nn.GRU(config.width, config.hidden, config.layers, bias=False)
         self.output = nn.Linear(config.hidden, config.width)

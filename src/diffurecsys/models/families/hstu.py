@@ -25,6 +25,7 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.encoder import Encoder
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.normalisation import unit_rows
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
@@ -138,7 +139,7 @@ class HSTU(VectorRanker):
 
     def __init__(self, config: HSTUConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.embedding = nn.Embedding(n_items, config.width)
+        self.embedding = item_table(n_items, config.width)
         self.encoder = Encoder(
             width=config.width,
             blocks=config.blocks,

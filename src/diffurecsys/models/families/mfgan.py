@@ -25,6 +25,7 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.discriminator import Discriminator
 from diffurecsys.layers.encoder import Encoder
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.binary import sample_negatives
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker
@@ -93,7 +94,7 @@ class MFGAN(VectorRanker):
     def __init__(self, config: MFGANConfig, n_items: int) -> None:
         super().__init__(config, n_items)
         width, heads, length = config.width, config.heads, config.max_length
-        self.embedding = nn.Embedding(n_items, width)
+        self.embedding = item_table(n_items, width)
         self.encoder = Encoder(
             width=width,
             blocks=config.blocks,

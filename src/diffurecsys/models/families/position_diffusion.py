@@ -24,6 +24,7 @@ from diffurecsys.diffusion import GaussianDiffusion, make_betas, to_scale, with_
 from diffurecsys.layers.adaptive_head import AdaptiveHead
 from diffurecsys.layers.encoder import Encoder, Positions
 from diffurecsys.layers.initialisation import draw_linear
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.layers.similarity import Similarity, asked_vectors, offered_vectors
 from diffurecsys.layers.step_embedding import StepEmbedding
@@ -110,7 +111,7 @@ class PositionDiffusion(VectorRanker):
     def __init__(self, config: PositionDiffusionConfig, n_items: int) -> None:
         super().__init__(config, n_items)
         width, inner = config.width, config.inner * config.width
-        self.embedding = nn.Embedding(n_items, width)
+        self.embedding = item_table(n_items, width)
         self.encoder = Encoder(
             width=width,
             blocks=config.blocks,

@@ -22,6 +22,7 @@ from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import Encoder, Positions
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.layers.similarity import Similarity, asked_vectors, offered_vectors
 from diffurecsys.losses.binary import binary_cross_entropy, sample_negatives
@@ -102,7 +103,7 @@ class SASRec(VectorRanker):
 
     def __init__(self, config: SASRecConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.embedding = nn.Embedding(n_items, config.width)
+        self.embedding = item_table(n_items, config.width)
         self.encoder = Encoder(
             width=config.width,
             blocks=config.blocks,

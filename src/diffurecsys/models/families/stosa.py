@@ -20,6 +20,7 @@ from diffurecsys.checks import at_least, one_of, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.dropout import Dropout
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.layers.stochastic_attention import (
     NORM_EPS,
@@ -88,7 +89,7 @@ class STOSA(VectorRanker):
 
     def __init__(self, config: STOSAConfig, n_items: int) -> None:
         super().__init__(config, n_items)
-        self.mean, self.covariance = nn.Embedding(n_items, config.width), nn.Embedding(n_items, config.width)
+        self.mean, self.covariance = item_table(n_items, config.width), item_table(n_items, config.width)
         self.mean_position = nn.Embedding(config.max_length, config.width)
         self.covariance_position = nn.Embedding(config.max_length, config.width)
         self.norm, self.dropout = nn.LayerNorm(config.width, eps=NORM_EPS), Dropout(config.dropout)

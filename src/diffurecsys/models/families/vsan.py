@@ -18,6 +18,7 @@ from diffurecsys.checks import at_least, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import Encoder
+from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker
@@ -103,7 +104,7 @@ class VSAN(VectorRanker):
                 max_length=config.max_length,
             )
 
-        self.embedding, self.output = nn.Embedding(n_items, width), nn.Linear(width, n_items)
+        self.embedding, self.output = item_table(n_items, width), nn.Linear(width, n_items)
         self.encoder = encoder(config.blocks, first=True)
         self.mean, self.log_variance = nn.Linear(width, width), nn.Linear(width, width)
         self.decoder = encoder(config.decoder_blocks, first=False)
