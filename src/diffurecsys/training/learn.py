@@ -85,6 +85,7 @@ def learn(
             spec.training,
             seed=cell.seed,
             version=find_family(spec.family).version,
+            title=cell.namespace,
             stop_after=stop_after,
             checkpoint_path=checkpoint_path,
             on_epoch=on_epoch,

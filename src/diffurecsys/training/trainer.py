@@ -46,6 +46,7 @@ def train(
     *,
     seed: int,
     version: int = 1,
+    title: str = "",
     stop_after: int | None = None,
     checkpoint_path: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
@@ -63,6 +64,7 @@ def train(
         config: how to train.
         seed: every random stream of the run derives from it.
         version: of the ranker's family: checkpoints of another one are not continued.
+        title: what the log calls the run, where several write one.
         stop_after: train exactly so many of the epochs, without validation, and return the last weights.
         checkpoint_path: where to keep, and look for, a checkpoint of this very run; None keeps none.
         on_epoch: called after every epoch, and once for each epoch that a checkpoint already holds.
@@ -76,7 +78,7 @@ def train(
     """
     if not data.split.train.n_targets:
         raise DataError("there are no training examples: every user needs at least four interactions to give one")
-    run = _Run(ranker, data, config, seed, stop_after)
+    run = _Run(ranker, data, config, seed, stop_after, title)
     identity = fingerprint(
         replace(config, device="auto", checkpoint_every=1),  # where and how often change no number
         ranker.config,
@@ -93,7 +95,8 @@ def train(
     if saved := (saved if team is None else team.from_first(saved)):
         run.load_state(saved)
         resumed_from = len(run.history)
-        logger.info("Continuing after epoch %d of %d from %s", resumed_from, config.epochs, checkpoint_path)
+        named = f" ({title})" if title else ""
+        logger.info("Continuing after epoch %d of %d%s from %s", resumed_from, config.epochs, named, checkpoint_path)
     if on_epoch:
         for record in run.history:
             on_epoch(record)
@@ -110,9 +113,9 @@ class _Run:
     """All state of one training run."""
 
     def __init__(
-        self, ranker: Ranker, data: StudyData, config: TrainingConfig, seed: int, stop_after: int | None
+        self, ranker: Ranker, data: StudyData, config: TrainingConfig, seed: int, stop_after: int | None, title: str
     ) -> None:
-        self.config, self.seed, self.data, self.stop_after = config, seed, data, stop_after
+        self.config, self.seed, self.data, self.stop_after, self.title = config, seed, data, stop_after, title
         self.device = resolve_device(config.device)
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -240,7 +243,8 @@ class _Run:
         remaining = (epochs - record.epoch) * sum(r.seconds for r in recent) / len(recent)
         validation = record.validation
         logger.info(
-            "epoch %d/%d  loss %.4f%s  %s labels/s  at most %.0f s to go",
+            "%sepoch %d/%d  loss %.4f%s  %s labels/s  at most %.0f s to go",
+            f"{self.title}, " if self.title else "",
             record.epoch,
             epochs,
             record.loss,

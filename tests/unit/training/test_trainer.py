@@ -255,7 +255,7 @@ def test_a_damaged_number_in_a_checkpoint_costs_the_checkpoint_not_the_result(tm
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
         ({"average": 1.0}, r"average must lie in \[0, 1\), got 1.0"),
         ({"scheme": "windows"}, "scheme must be one of prefix, window, got 'windows'"),
-        ({"optimiser": "sgd"}, "optimiser must be one of adam, adamw, got 'sgd'"),
+        ({"optimiser": "sgd"}, "optimiser must be one of adam, adamw, lazy_adam, got 'sgd'"),
         ({"lr_schedule": "linear"}, "lr_schedule must be one of step, cosine, constant, got 'linear'"),
         ({"precision": "float16"}, "precision must be one of auto, float32, bfloat16, got 'float16'"),
     ],
