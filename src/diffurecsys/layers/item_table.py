@@ -23,14 +23,14 @@ def item_table(n_items: int, width: int) -> nn.Embedding:
     return nn.Embedding(n_items, width, sparse=is_large(n_items))
 
 
-def rows_of(table: Tensor, index: Tensor) -> Tensor:
-    """Take the rows `[index, width]` of a table `[rows, width]`.
+def gets_rows(table: Tensor) -> bool:
+    """Tell whether lookups are to give a table sparse gradients: a large one that is no function of another."""
+    return table.is_leaf and is_large(len(table))
 
-    They alone get a gradient where it is large, and no function of another: what normalises a table takes dense ones.
-    """
-    if table.is_leaf and is_large(len(table)):
-        return F.embedding(index, table, sparse=True)
-    return table.index_select(0, index)
+
+def rows_of(table: Tensor, index: Tensor) -> Tensor:
+    """Take the rows `[index, width]` of a table `[rows, width]`; they alone get a gradient where it is large."""
+    return F.embedding(index, table, sparse=True) if gets_rows(table) else table.index_select(0, index)
 
 
 def densify_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffurecsys.data.packing import PackedBatch
+from diffurecsys.layers.item_table import gets_rows
 from diffurecsys.layers.segments import Segments
 
 
@@ -67,6 +68,8 @@ def binary_cross_entropy(
     """
     alpha = negatives.shape[1] / (len(items) - 1)
     beta = alpha * calibration * (1 - 1 / alpha) + 1
-    positive = (x * F.embedding(targets, items)).sum(dim=1).float()
-    negative = torch.bmm(F.embedding(negatives, items), x[:, :, None])[:, :, 0].float()  # (asked, count)
+    positive = (x * F.embedding(targets, items, sparse=gets_rows(items))).sum(dim=1).float()
+    negative = torch.bmm(F.embedding(negatives, items, sparse=gets_rows(items)), x[:, :, None])[
+        :, :, 0
+    ].float()  # (asked, count)
     return (beta * F.softplus(-positive) + F.softplus(negative).sum(dim=1)).mean()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from diffurecsys.layers.item_table import rows_of
+from diffurecsys.layers.similarity import Similarity, offered_vectors
 
 
 class NegativeSampler(nn.Module):
@@ -56,7 +57,14 @@ class NegativeSampler(nn.Module):
         return drawn.clamp_(max=len(self.cumulative) - 1)  # rounding may leave the last sum just under one
 
 
-def sampled_cross_entropy(x: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, log_expected: Tensor) -> Tensor:
+def sampled_cross_entropy(
+    x: Tensor,
+    table: Tensor,
+    targets: Tensor,
+    negatives: Tensor,
+    log_expected: Tensor,
+    similarity: Similarity = "dot",
+) -> Tensor:
     """Mean of -log of an estimate of softmax(x · itemsᵀ)[target] from a sample of the catalogue.
 
     The softmax's denominator Σ_j exp(s_j) is estimated without bias by importance sampling: the target's own term
@@ -67,12 +75,14 @@ def sampled_cross_entropy(x: Tensor, items: Tensor, targets: Tensor, negatives: 
 
     Args:
         x: `[batch, width]`.
-        items: `[n_items, width]`.
+        table: item embeddings, `[n_items, width]`.
         targets: int64 `[batch]`.
         negatives: int64 `[sample]` drawn items, the same for all examples.
         log_expected: float32 `[sample]`, the logarithm of how often each drawn item is drawn on average.
+        similarity: what items are compared as; `x` is it already.
     """
-    own = (x * rows_of(items, targets)).sum(dim=1, keepdim=True).float()  # (batch, 1)
-    others = (x @ rows_of(items, negatives).T).float() - log_expected
+    own_items, drawn_items = (offered_vectors(rows_of(table, index), similarity) for index in (targets, negatives))
+    own = (x * own_items).sum(dim=1, keepdim=True).float()  # (batch, 1)
+    others = (x @ drawn_items.T).float() - log_expected
     others = others.masked_fill(targets[:, None] == negatives, float("-inf"))
     return (torch.cat([own, others], dim=1).logsumexp(dim=1, keepdim=True) - own).mean()

@@ -27,8 +27,12 @@ CASES = [
 ]
 ONLY_ROWS = [
     ("sasrec", {"loss": "sampled"}),
+    ("sasrec", {"loss": "sampled", "similarity": "cosine"}),
+    ("sasrec", {"loss": "bce", "negatives": 1}),
     ("gru4rec", {"loss": "sampled"}),
+    ("gru4rec", {"loss": "bpr_max"}),
     ("esasrec", {}),
+    ("hstu", {}),
     ("diffurec", {"negatives": 12}),
 ]
 

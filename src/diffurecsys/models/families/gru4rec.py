@@ -24,7 +24,7 @@ from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.dropout import Dropout
-from diffurecsys.layers.item_table import item_table
+from diffurecsys.layers.item_table import gets_rows, item_table
 from diffurecsys.layers.recurrent import time_major
 from diffurecsys.layers.segments import Segments
 from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
@@ -148,8 +148,8 @@ def bpr_max(x: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, *, pen
         negatives: int64 `[sample]` drawn items, the same for all positions.
         penalty: on large scores of negatives.
     """
-    own = (x * F.embedding(targets, items)).sum(dim=1, keepdim=True).float()  # (asked, 1)
-    others = (x @ F.embedding(negatives, items).T).float()  # (asked, sample)
+    own = (x * F.embedding(targets, items, sparse=gets_rows(items))).sum(dim=1, keepdim=True).float()  # (asked, 1)
+    others = (x @ F.embedding(negatives, items, sparse=gets_rows(items)).T).float()  # (asked, sample)
     share = others.log_softmax(dim=1)
     ranked = (share + F.logsigmoid(own - others)).logsumexp(dim=1)
     return (penalty * (share.exp() * others.square()).sum(dim=1) - ranked).mean()

@@ -169,11 +169,12 @@ class HSTU(VectorRanker):
 
     def loss(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
         """Return the configured loss, a mean over all asked positions."""
-        x, items, targets = self._encode(batch, generator, last_only=not batch.everywhere), self.items(), batch.targets
+        x, targets = self._encode(batch, generator, last_only=not batch.everywhere), batch.targets
         if self.sampler is None:
-            return blocked_cross_entropy(x, items, targets)
+            return blocked_cross_entropy(x, self.items(), targets)
         drawn = self.sampler.draw(generator)
-        return sampled_cross_entropy(x, items, targets, drawn, self.sampler.log_expected.index_select(0, drawn))
+        expected = self.sampler.log_expected.index_select(0, drawn)
+        return sampled_cross_entropy(x, self.embedding.weight, targets, drawn, expected, "cosine")
 
     def users(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> Tensor:
         """Represent every history as its last position sees it: float32 `[batch, width]`."""

@@ -133,15 +133,16 @@ class SASRec(VectorRanker):
 
     def loss(self, batch: PackedBatch, generator: torch.Generator) -> Tensor:
         """Return the configured loss, a mean over all asked positions."""
-        x, items, targets = self._encode(batch, generator, last_only=not batch.everywhere), self.items(), batch.targets
+        x, targets = self._encode(batch, generator, last_only=not batch.everywhere), batch.targets
         if self.config.loss == "cross_entropy":
-            return blocked_cross_entropy(x, items, targets)
+            return blocked_cross_entropy(x, self.items(), targets)
         if self.sampler is not None:
             drawn = self.sampler.draw(generator)
-            return sampled_cross_entropy(x, items, targets, drawn, self.sampler.log_expected.index_select(0, drawn))
+            expected = self.sampler.log_expected.index_select(0, drawn)
+            return sampled_cross_entropy(x, self.embedding.weight, targets, drawn, expected, self.config.similarity)
         negatives = sample_negatives(batch, self.n_items, self.config.negatives, generator)
         calibration = self.config.calibration if self.config.loss == "gbce" else 0.0
-        return binary_cross_entropy(x, items, targets, negatives, calibration=calibration)
+        return binary_cross_entropy(x, self.items(), targets, negatives, calibration=calibration)
 
     def users(self, batch: PackedBatch, generator: torch.Generator, steps: int | None = None) -> Tensor:
         """Represent every history as its last position sees it: float32 `[batch, width]`."""
