@@ -65,7 +65,9 @@ results: $(INSTALLED) ## Fit the next missing cells of EXPERIMENTS, PROCESSES at
 	done
 
 report-results: $(INSTALLED) ## Tests, tables and reports of EXPERIMENTS from their finished cells, without training
-	for experiment in $(EXPERIMENTS); do kedro run --pipeline=train_eval --env=$$experiment || exit 1; done
+	for experiment in $(EXPERIMENTS); do \
+		kedro run --pipeline=train_eval --env=$$experiment --params=study.unfinished=leave_out || exit 1; \
+	done
 
 clean: ## Remove everything that runs produced, except downloaded archives
 	find data -mindepth 2 -not -path 'data/01_raw/*' -not -name .gitkeep -delete

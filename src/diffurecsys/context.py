@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ from diffurecsys.parameters import (
     with_digests,
 )
 from diffurecsys.pipelines import tuning
+from diffurecsys.study import Study
+from diffurecsys.training.finished import only_finished
+
+logger = logging.getLogger(__name__)
 
 
 class StudyContext(KedroContext):
@@ -59,8 +65,24 @@ class StudyContext(KedroContext):
             checked = validate_parameters(self.config_loader["parameters"])
             if any(spec.family == IMPORTED for spec in checked.study.specs):
                 checked = with_digests(checked, self._tables_of_others() / checked.experiment)
+            if checked.study.unfinished == "leave_out":
+                checked = replace(checked, study=self._finished_part(checked.study, checked.experiment))
             self._checked = checked
         return self._checked
+
+    def _finished_part(self, study: Study, experiment: str) -> Study:
+        """Leave out what lies finished neither among cells from elsewhere nor among the experiment's own models."""
+        others, own = self._tables_of_others(), str(self.config_loader["globals"]["models"])
+        folders = [others / experiment, *sorted(path for path in others.glob("*") if path.is_dir())]
+        if not is_remote(own):
+            folders.append(self.project_path / own / experiment)
+        try:
+            found = only_finished(study, folders)
+        except ValueError as error:
+            raise ParameterError(str(error)) from None
+        if found.left_out:
+            logger.warning("Left out as not finished: %s", "; ".join(found.left_out))
+        return found
 
     def _tables_of_others(self) -> Path:
         place = str(self.config_loader["globals"]["imported_cells"])

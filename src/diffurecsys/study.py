@@ -17,6 +17,7 @@ from diffurecsys.models.registry import find_family
 from diffurecsys.training.config import TrainingConfig
 
 FinalFitOn = Literal["training", "training_and_validation"]
+Unfinished = Literal["fit", "leave_out"]
 Role = Literal["model", "baseline", "control"]
 ROLES = get_args(Role)
 
@@ -192,6 +193,8 @@ class Study:
         sweeps: rankers trained again with other values of a parameter.
         probed: rankers whose inference is examined, with those that sweeps make of them; None: all that can be.
         mapped: rankers whose representations are drawn; None: all models that have vectors.
+        unfinished: cells that are to be trained are fitted (`fit`) or not looked at (`leave_out`).
+        left_out: what that leaves out, for people to read.
     """
 
     specs: tuple[RankerSpec, ...]
@@ -201,6 +204,8 @@ class Study:
     sweeps: Mapping[str, Sweep] = field(default_factory=dict)
     probed: tuple[str, ...] | None = None
     mapped: tuple[str, ...] | None = None
+    unfinished: Unfinished = "fit"
+    left_out: tuple[str, ...] = ()
 
     @property
     def final_fit_on(self) -> FinalFitOn:

@@ -56,6 +56,19 @@ def test_a_larger_study_trains_only_the_new_cells_and_its_tables_have_them(finis
     ]
 
 
+def test_a_report_of_what_is_finished_trains_nothing_and_names_the_rest(finished):
+    before = finished.stamps(f"{CELLS}/*/seed_*/*")
+
+    command = ("run", "--env=tiny", "--only-missing-outputs", "--params=study.n_seeds=4,study.unfinished=leave_out")
+    printed = finished.output(*command)
+
+    assert finished.stamps(f"{CELLS}/*/seed_*/*") == before
+    said = "sasrec (1 of 4 seeds are finished); diffurec (1 of 4 seeds are finished)"
+    assert f"Left out as not finished: {said}" in " ".join(printed.split())
+    report = max(finished.root.glob("data/08_reporting/tiny/report.md/*/report.md"))
+    assert f"- Not finished, left out: {said}\n" in report.read_text()
+
+
 def test_one_cell_runs_alone(finished):
     before = finished.stamps(f"{CELLS}/**/weights.safetensors")
     finished.run(env="tiny", namespaces=["sasrec.seed_0"])

@@ -37,7 +37,16 @@ def shared_project(make_project):
 
 def test_the_experiments_are_those_of_the_study():
     assert [
-        *("beauty", "beauty-compare", "beauty-small", "beauty-table5", "ml-100k", "ml-1m", "ml-1m-compare"),
+        *(
+            "beauty",
+            "beauty-compare",
+            "beauty-small",
+            "beauty-table5",
+            "ml-100k",
+            "ml-100k-table5",
+            "ml-1m",
+            "ml-1m-compare",
+        ),
         *("ml-1m-table5", "sample", "sample-spark", "toys", "toys-compare", "toys-table5"),
     ] == EXPERIMENTS
 

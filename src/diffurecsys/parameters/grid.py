@@ -51,7 +51,7 @@ def read_study(
         for spec in (*(ready[name][0] for name in parameters.rankers), *imports)
     )
     try:
-        return Study(specs, parameters.n_seeds, seeds, parameters.references, sweeps)
+        return Study(specs, parameters.n_seeds, seeds, parameters.references, sweeps, unfinished=parameters.unfinished)
     except ValueError as error:
         problems.append(str(error))
         return None

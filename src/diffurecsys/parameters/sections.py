@@ -13,7 +13,7 @@ from diffurecsys.evaluation.ranks import ALL, RANKINGS, Ranking
 from diffurecsys.models.imported import ImportedConfig
 from diffurecsys.parameters.splitting import SplitParameters
 from diffurecsys.serving.settings import FinalFitParameters, RecommendParameters
-from diffurecsys.study import ROLES, FinalFitOn, Role, Study
+from diffurecsys.study import ROLES, FinalFitOn, Role, Study, Unfinished
 from diffurecsys.tuning.space import TuningParameters
 
 
@@ -281,6 +281,7 @@ class StudyParameters(Section):
         references: every ranker is tested against these; none: all that train against each other and the others.
         sweeps: rankers trained again with other values of one parameter.
         final_fit_on: what all rankers learn from before the test targets are ranked, see `RankerSpec`.
+        unfinished: `fit` trains every cell that is not finished; `leave_out` reports on those that are.
     """
 
     rankers: tuple[str, ...]
@@ -288,6 +289,7 @@ class StudyParameters(Section):
     references: tuple[str, ...] = ()
     sweeps: dict[str, SweepParameters] = field(default_factory=dict)
     final_fit_on: FinalFitOn = TRAINING
+    unfinished: Unfinished = "fit"
 
     def __post_init__(self) -> None:
         """Refuse a reference that is named twice."""

@@ -214,6 +214,7 @@ def _setup(
         ("Controls", ", ".join(board.with_role(CONTROL))),
         ("Baselines", ", ".join(board.with_role(BASELINE))),
         ("Seeds of each that trains", _seed_counts(board)),
+        ("Not finished, left out", "; ".join(results.study.left_out)),
         ("Trained on", ", ".join(board.devices)),
         ("Command", run["command"]),
         ("Date", run["date"]),

@@ -157,9 +157,13 @@ def load_cell_files(folder: Path, data: StudyData) -> CellFiles:
     return CellFiles(record, history, ranks, state)
 
 
-def differences(record: Mapping[str, Any], cell: Cell, data: StudyData) -> list[str]:
-    """Say how what made a cell's files differs from what the cell asks for: `network.width 64, here 128`."""
-    now = _leaves("", {**cell.description(), "seed": cell.seed, "data": data.fingerprint})
+def differences(record: Mapping[str, Any], cell: Cell, data: StudyData | None) -> list[str]:
+    """Say how what made a cell's files differs from what the cell asks for: `network.width 64, here 128`.
+
+    Data are compared where they are given.
+    """
+    fingerprint = record.get("data") if data is None else data.fingerprint
+    now = _leaves("", {**cell.description(), "seed": cell.seed, "data": fingerprint})
     made_from = ("family", "version", "parts", "network", "training", "final_fit_on", "seed", "data")
     then = _leaves("", {name: record[name] for name in made_from if name in record})
     for part in ("network", "training"):  # options that are newer than the record had their defaults

@@ -1,0 +1,74 @@
+"""The part of a study that is finished: what a report can be made of before all cells are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from diffurecsys.study import Cell, Study
+from diffurecsys.training.cell_files import cell_folder, differences, read_record
+
+
+def only_finished(study: Study, folders: Sequence[Path]) -> Study:
+    """Leave out what is still to be trained: seeds from the first unfinished one on, rankers and sweeps without any.
+
+    Rankers that do not train stay. Which data a cell was made from is looked at when it is read, not here.
+
+    Args:
+        study: the whole grid.
+        folders: with finished cells, laid out as `cell_folder` says.
+
+    Raises:
+        ValueError: fewer than two rankers are left.
+    """
+    seeds, left_out = dict(study.seeds_of), []
+    for spec in study.specs:
+        if spec.trains:
+            planned = len(study.cells_of(spec.name))
+            seeds[spec.name] = _finished(study.cells_of(spec.name), folders)
+            if seeds[spec.name] < planned:
+                left_out.append(f"{spec.name} ({seeds[spec.name]} of {planned} seeds are finished)")
+    kept = tuple(spec for spec in study.specs if not spec.trains or seeds[spec.name])
+    if len(kept) < 2:
+        raise ValueError(
+            f"study.unfinished: leave_out leaves {len(kept)} of {len(study.specs)} rankers: no seed of the others is "
+            f"finished in {', '.join(str(folder) for folder in folders)}; choose fit"
+        )
+    names = {spec.name for spec in kept}
+    sweeps = {}
+    for name, sweep in study.sweeps.items():
+        rankers = tuple(ranker for ranker in sweep.rankers if ranker in names)
+        groups: dict[str, list[Cell]] = {}
+        for cell in study.varied:
+            if cell.varies is not None and cell.varies.sweep == name and cell.varies.base in names:
+                groups.setdefault(cell.spec.name, []).append(cell)
+        n_seeds = min((_finished(cells, folders) for cells in groups.values()), default=0)
+        if n_seeds < sweep.n_seeds:
+            left_out.append(f"the sweep {name} ({n_seeds} of {sweep.n_seeds} seeds are finished of all its values)")
+        sweeps[name] = dataclasses.replace(sweep, rankers=rankers, n_seeds=n_seeds)
+
+    def known(listed: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if listed is None else tuple(name for name in listed if name in names)
+
+    return dataclasses.replace(
+        study,
+        specs=kept,
+        seeds_of={name: number for name, number in seeds.items() if name in names and number},
+        references=known(study.references) or (),
+        sweeps=sweeps,
+        probed=known(study.probed),
+        mapped=known(study.mapped),
+        left_out=tuple(left_out),
+    )
+
+
+def _finished(cells: Sequence[Cell], folders: Sequence[Path]) -> int:
+    """Count the first cells, up to one that lies finished in none of the folders."""
+    return sum(1 for _ in takewhile(lambda cell: _is_finished(cell, folders), cells))
+
+
+def _is_finished(cell: Cell, folders: Sequence[Path]) -> bool:
+    records = (read_record(cell_folder(folder, cell)) for folder in folders)
+    return any(record is not None and not differences(record, cell, None) for record in records)
