@@ -23,13 +23,13 @@ def only_finished(study: Study, folders: Sequence[Path]) -> Study:
     Raises:
         ValueError: fewer than two rankers are left.
     """
-    seeds, left_out = dict(study.seeds_of), []
+    seeds, lacking = dict(study.seeds_of), dict[str, list[str]]()
     for spec in study.specs:
         if spec.trains:
             planned = len(study.cells_of(spec.name))
             seeds[spec.name] = _finished(study.cells_of(spec.name), folders)
             if seeds[spec.name] < planned:
-                left_out.append(f"{spec.name} ({seeds[spec.name]} of {planned} seeds are finished)")
+                lacking.setdefault(f"{seeds[spec.name]} of {planned} seeds are finished", []).append(spec.name)
     kept = tuple(spec for spec in study.specs if not spec.trains or seeds[spec.name])
     if len(kept) < 2:
         raise ValueError(
@@ -46,7 +46,8 @@ def only_finished(study: Study, folders: Sequence[Path]) -> Study:
                 groups.setdefault(cell.spec.name, []).append(cell)
         n_seeds = min((_finished(cells, folders) for cells in groups.values()), default=0)
         if n_seeds < sweep.n_seeds:
-            left_out.append(f"the sweep {name} ({n_seeds} of {sweep.n_seeds} seeds are finished of all its values)")
+            said = f"{n_seeds} of {sweep.n_seeds} seeds are finished of all its values"
+            lacking.setdefault(said, []).append(f"the sweep {name}")
         sweeps[name] = dataclasses.replace(sweep, rankers=rankers, n_seeds=n_seeds)
 
     def known(listed: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -60,7 +61,7 @@ def only_finished(study: Study, folders: Sequence[Path]) -> Study:
         sweeps=sweeps,
         probed=known(study.probed),
         mapped=known(study.mapped),
-        left_out=tuple(left_out),
+        left_out=tuple(f"{', '.join(who)} ({what})" for what, who in lacking.items()),
     )
 
 

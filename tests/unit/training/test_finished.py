@@ -83,3 +83,8 @@ def test_a_finished_study_stays_whole(tmp_path):
 def test_nothing_to_compare_is_said(tmp_path):
     with pytest.raises(ValueError, match=r"leave_out leaves 1 of 3 rankers: no seed of the others .* choose fit"):
         only_finished(STUDY, [tmp_path])
+
+
+def test_rankers_that_lack_as_much_are_named_together(tmp_path):
+    finish(tmp_path, "a.seed_0", "b.seed_0", *(cell.namespace for cell in STUDY.varied))
+    assert only_finished(STUDY, [tmp_path]).left_out == ("a, b (1 of 3 seeds are finished)",)
