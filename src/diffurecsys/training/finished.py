@@ -26,10 +26,10 @@ def only_finished(study: Study, folders: Sequence[Path]) -> Study:
     seeds, lacking = dict(study.seeds_of), dict[str, list[str]]()
     for spec in study.specs:
         if spec.trains:
-            planned = len(study.cells_of(spec.name))
-            seeds[spec.name] = _finished(study.cells_of(spec.name), folders)
-            if seeds[spec.name] < planned:
-                lacking.setdefault(f"{seeds[spec.name]} of {planned} seeds are finished", []).append(spec.name)
+            cells = study.cells_of(spec.name)
+            seeds[spec.name] = _finished(cells, folders)
+            if seeds[spec.name] < len(cells):
+                lacking.setdefault(f"{seeds[spec.name]} of {len(cells)} seeds are finished", []).append(spec.name)
     kept = tuple(spec for spec in study.specs if not spec.trains or seeds[spec.name])
     if len(kept) < 2:
         raise ValueError(
@@ -40,11 +40,11 @@ def only_finished(study: Study, folders: Sequence[Path]) -> Study:
     sweeps = {}
     for name, sweep in study.sweeps.items():
         rankers = tuple(ranker for ranker in sweep.rankers if ranker in names)
-        groups: dict[str, list[Cell]] = {}
+        variants: dict[str, list[Cell]] = {}
         for cell in study.varied:
             if cell.varies is not None and cell.varies.sweep == name and cell.varies.base in names:
-                groups.setdefault(cell.spec.name, []).append(cell)
-        n_seeds = min((_finished(cells, folders) for cells in groups.values()), default=0)
+                variants.setdefault(cell.spec.name, []).append(cell)
+        n_seeds = min((_finished(own, folders) for own in variants.values()), default=0)
         if n_seeds < sweep.n_seeds:
             said = f"{n_seeds} of {sweep.n_seeds} seeds are finished of all its values"
             lacking.setdefault(said, []).append(f"the sweep {name}")
