@@ -13,7 +13,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
 .PHONY: help install install-scale run test test-fast lint format viz mlflow results report-results clean
 
-EXPERIMENTS ?= beauty-compare toys-compare ml-1m-compare
+EXPERIMENTS ?= beauty-compare toys-compare ml-1m-compare beauty-table5 ml-100k-table5
 PROCESSES ?= 1
 
 help: ## Show this list

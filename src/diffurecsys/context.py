@@ -64,7 +64,7 @@ class StudyContext(KedroContext):
         if self._checked is None:
             checked = validate_parameters(self.config_loader["parameters"])
             if any(spec.family == IMPORTED for spec in checked.study.specs):
-                checked = with_digests(checked, self._tables_of_others() / checked.experiment)
+                checked = with_digests(checked, self._from_elsewhere() / checked.experiment)
             if checked.study.unfinished == "leave_out":
                 checked = replace(checked, study=self._finished_part(checked.study, checked.experiment))
             self._checked = checked
@@ -72,8 +72,8 @@ class StudyContext(KedroContext):
 
     def _finished_part(self, study: Study, experiment: str) -> Study:
         """Leave out what lies finished neither among cells from elsewhere nor among the experiment's own models."""
-        others, own = self._tables_of_others(), str(self.config_loader["globals"]["models"])
-        folders = [others / experiment, *sorted(path for path in others.glob("*") if path.is_dir())]
+        own = str(self.config_loader["globals"]["models"])
+        folders = sorted(path for path in self._from_elsewhere().glob("*") if path.is_dir())
         if not is_remote(own):
             folders.append(self.project_path / own / experiment)
         try:
@@ -84,7 +84,8 @@ class StudyContext(KedroContext):
             logger.warning("Left out as not finished: %s", "; ".join(found.left_out))
         return found
 
-    def _tables_of_others(self) -> Path:
+    def _from_elsewhere(self) -> Path:
+        """Return where other machines' cells and other tools' tables lie, experiment by experiment."""
         place = str(self.config_loader["globals"]["imported_cells"])
         return fetch_folder(place) if is_remote(place) else self.project_path / place
 

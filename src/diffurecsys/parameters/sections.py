@@ -281,7 +281,8 @@ class StudyParameters(Section):
         references: every ranker is tested against these; none: all that train against each other and the others.
         sweeps: rankers trained again with other values of one parameter.
         final_fit_on: what all rankers learn from before the test targets are ranked, see `RankerSpec`.
-        unfinished: `fit` trains every cell that is not finished; `leave_out` reports on those that are.
+        unfinished: `fit` trains every cell that is not finished; `leave_out` reports on those that are (without
+            `--only-missing-outputs` a run fits the experiment's own anew, as ever).
     """
 
     rankers: tuple[str, ...]
