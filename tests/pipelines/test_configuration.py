@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -254,3 +255,23 @@ def test_a_cells_parameter_is_no_table(shared_project):
     """Kedro-Viz would give it the layer of one, and then draw no layers at all."""
     resolver = shared_project.catalog().config_resolver
     assert resolver.match_dataset_pattern("params:diffurec.seed_0.cell") is None
+
+
+def test_layers_follow_each_other_in_every_pipeline(shared_project):
+    """Where they go in a circle Kedro-Viz warns, and draws none."""
+    from kedro.framework.project import pipelines
+
+    catalog = shared_project.catalog()
+    for name, pipeline in dict(pipelines).items():
+        after: dict[str, set[str]] = {}
+        for node in pipeline.nodes:
+            layers = [
+                {catalog.get(table).metadata["kedro-viz"]["layer"] for table in tables if "params:" not in table}
+                for tables in (node.inputs, node.outputs)
+            ]
+            for layer in layers[1]:
+                after.setdefault(layer, set()).update(layers[0] - {layer})
+        try:
+            TopologicalSorter(after).prepare()
+        except CycleError as error:
+            pytest.fail(f"{name}: {' -> '.join(reversed(error.args[1]))}")
