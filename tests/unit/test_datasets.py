@@ -14,7 +14,6 @@ from kedro.io import DatasetError, Version
 from matplotlib.figure import Figure
 from plotly import graph_objects as go
 
-from diffurecsys import datasets
 from diffurecsys.datasets import (
     DamagedFileError,
     IbisFileDataset,
@@ -25,6 +24,7 @@ from diffurecsys.datasets import (
     PlotlyDataset,
     TextDataset,
     WeightsDataset,
+    atomic,
 )
 from diffurecsys.models import build_ranker
 from diffurecsys.models.families.diffurec import DiffuRecConfig
@@ -136,7 +136,7 @@ def test_a_kill_between_a_file_and_its_seal_leaves_a_file_that_is_read(tmp_path,
     def killed(path, digest):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(datasets, "seal", killed)
+    monkeypatch.setattr(atomic, "seal", killed)
     with pytest.raises(KeyboardInterrupt):
         dataset.save({"new": 2})
     assert dataset.load() == {"new": 2}
