@@ -18,8 +18,8 @@ from diffurecsys.data.packing import Packer
 from diffurecsys.data.split import StudyData, leave_one_out, save_split
 from diffurecsys.data.store import SequenceStore
 from diffurecsys.errors import DataError, UserError
+from diffurecsys.layers.next_sequence import next_sequence, next_sequence_of
 from diffurecsys.layers.segments import Segments
-from diffurecsys.models.families.acvae import next_sequence, next_sequence_of
 from diffurecsys.training import together
 from diffurecsys.training.together import noise_of, shares
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from diffurecsys.data.packing import pack_histories
+from diffurecsys.layers.next_sequence import next_sequence
 from diffurecsys.layers.recurrent import shift
 from diffurecsys.layers.segments import Segments
 from diffurecsys.models import build_ranker
-from diffurecsys.models.families.acvae import ACVAEConfig, next_sequence
+from diffurecsys.models.families.acvae import ACVAEConfig
 
 N_ITEMS = 20
 CONFIG = ACVAEConfig(width=8, hidden=6, latent=4, dropout=0.0)
