@@ -1,4 +1,4 @@
-# Only Python >= 3.11 and make are needed: every target first builds .venv from requirements.lock.
+# Only Python >= 3.11 and make are needed: every target first builds .venv from requirements.lock, or from what LOCK names.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,8 +11,9 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-scale run test test-fast lint format viz mlflow results report-results clean
+.PHONY: help install install-scale hashes run test test-fast lint format viz mlflow results report-results clean
 
+LOCK ?= requirements.lock
 EXPERIMENTS ?= beauty-compare toys-compare ml-1m-compare beauty-table5 ml-100k-table5
 PROCESSES ?= 1
 
@@ -21,16 +22,20 @@ help: ## Show this list
 
 install: $(INSTALLED) ## Create .venv with the locked requirements and this project
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0] + \
 		"; name another one: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --requirement $(LOCK)
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
 install-scale: $(INSTALLED) ## Add Spark, Dask, and clients of PostgreSQL and S3: docs/scale.md (400 MB)
 	$(BIN)/python -m pip install --quiet --requirement requirements-scale.lock
+
+hashes: ## Write requirements-hashes.lock, the versions of requirements.lock for every platform (needs uv)
+	uv pip compile pyproject.toml --extra dev --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --quiet --output-file requirements-hashes.lock
 
 run: $(INSTALLED) ## Run a whole study on the embedded sample: seven rankers, five seeds, controls
 	kedro run --pipeline=train_eval
