@@ -30,7 +30,6 @@ from diffurecsys.start import (
 
 ALL_THREADS = torch.get_num_threads()
 DASK_RUNNER = "diffurecsys.runners.DaskRunner"
-MADE_FROM = ".made_from"  # folder with digests, beside the cells
 logger = logging.getLogger(__name__)
 
 
@@ -66,10 +65,10 @@ class StudyHooks:
         asks = any(name.startswith("params:") and name.endswith(".cell") for name in pipeline.inputs())
         if asks and run_params["runner"] != DASK_RUNNER:  # there they are looked for where cells run
             check_devices(self._parameters)
-        self._begin_alone(catalog.load("cells_folder"))
+        self._begin_alone(catalog.load("working_folder"))
         check_clock(catalog, pipeline.all_outputs(), self._save_version)
         sweep_leftovers(self._project_path, self._shared, self._parameters.experiment)
-        self._provenance = Provenance(catalog.load("cells_folder") / MADE_FROM)
+        self._provenance = Provenance(catalog.load("records_folder"))
         self._digests: dict[str, dict[str, str]] = {}  # by the archive's
         if not run_params["only_missing_outputs"]:
             return
@@ -81,7 +80,7 @@ class StudyHooks:
             dataset = catalog.get(name)
             if isinstance(dataset, AtomicSave):
                 dataset.expire()
-        sweep_checkpoints(catalog, self._parameters.study.cells, catalog.load("cells_folder"))
+        sweep_checkpoints(catalog, self._parameters.study.cells, catalog.load("working_folder"))
 
     def _begin_alone(self, folder: Path) -> None:
         self._release()  # of a run of this process that ended before its first node
@@ -110,7 +109,7 @@ class StudyHooks:
         """Record what made all outputs: runners with several processes report no single node."""
         digests = self._expected()
         self._provenance.record((name, digests[name]) for name in pipeline.all_outputs() if name in digests)
-        sweep_checkpoints(self._catalog, self._parameters.study.cells, self._catalog.load("cells_folder"))
+        sweep_checkpoints(self._catalog, self._parameters.study.cells, self._catalog.load("working_folder"))
         self._release()
 
     @hook_impl
@@ -121,11 +120,11 @@ class StudyHooks:
         if dataset_name in (digests := self._expected()):
             self._provenance.record([(dataset_name, digests[dataset_name])])
         if dataset_name == "final_weights":
-            (self._catalog.load("cells_folder") / "final" / "checkpoint.pt").unlink(missing_ok=True)
+            (self._catalog.load("working_folder") / "final" / "checkpoint.pt").unlink(missing_ok=True)
         namespace, _, kind = dataset_name.rpartition(".")
         if kind == "weights":
             cell = self._catalog.load(f"params:{namespace}.cell")
-            checkpoint = checkpoint_file(self._catalog.load("cells_folder"), cell)
+            checkpoint = checkpoint_file(self._catalog.load("working_folder"), cell)
             for path in (checkpoint, checkpoint.with_name(f"again_{checkpoint.name}")):
                 path.unlink(missing_ok=True)
 

@@ -36,9 +36,23 @@ def is_remote(place: str) -> bool:
 
 def local_copy_of(url: str) -> Path:
     """Return where the copy of an object lies: under `$DIFFURECSYS_CACHE`, by default ~/.cache/diffurecsys."""
-    root = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "diffurecsys")
     scheme, _, rest = url.partition("://")
-    return root / scheme / rest
+    return _copies() / scheme / rest
+
+
+def _copies() -> Path:
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "diffurecsys")
+
+
+def publish_copy(path: Path) -> None:
+    """Send a file, and its seal, to the object whose copy it is; a file that is none's copy stays where it is.
+
+    Raises:
+        ObjectError: the storage does not take it.
+    """
+    if path.is_relative_to(_copies()):
+        scheme, *rest = path.relative_to(_copies()).parts
+        RemoteFile(f"{scheme}://{'/'.join(rest)}", path).publish(path)
 
 
 def fetch_file(url: str, path: Path) -> None:

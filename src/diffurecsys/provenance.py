@@ -19,6 +19,7 @@ from kedro.pipeline.node import Node
 from diffurecsys.data.sources.files import SourceError, files_of
 from diffurecsys.data.specs import DatasetSpec
 from diffurecsys.files import atomic_path
+from diffurecsys.objects import publish_copy
 from diffurecsys.study import Cell
 
 INCONSEQUENTIAL = (
@@ -26,12 +27,13 @@ INCONSEQUENTIAL = (
     "params:run",
     "params:recommend",
     "params:final_fit",
-    "cells_folder",
     "imported_cells",
+    "models_folder",
     "reporting_folder",
     "scratch_folder",
     "tuning_store",
     "trials_folder",
+    "working_folder",
 )  # change no result
 
 
@@ -58,6 +60,7 @@ class Provenance:
         if self.recorded(dataset) != digest:
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / dataset).write_text(UNFINISHED, encoding="utf-8")  # half of it says the same
+            publish_copy(self._folder / dataset)
 
     def record(self, digests: Iterable[tuple[str, str]]) -> None:
         """Record by what each dataset was made."""
@@ -65,6 +68,7 @@ class Provenance:
             if self.recorded(dataset) != digest:
                 with atomic_path(self._folder / dataset) as temporary:
                     temporary.write_text(digest + "\n", encoding="utf-8")
+                publish_copy(self._folder / dataset)
 
 
 def expected_digests(pipeline: Pipeline, root: Callable[[str], str]) -> dict[str, str]:

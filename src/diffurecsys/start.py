@@ -18,7 +18,7 @@ from diffurecsys.pipelines.conventions import checkpoint_file
 from diffurecsys.study import Cell
 from diffurecsys.training.device import resolve_device
 
-LAYERS = ("intermediate", "primary", "model_input", "models", "model_output", "reporting")
+LAYERS = ("intermediate", "primary", "model_input", "models", "working", "model_output", "reporting")
 logger = logging.getLogger(__name__)
 
 
@@ -102,8 +102,8 @@ def expire_damaged(catalog: DataCatalog, names: Iterable[str]) -> set[str]:
 
 def sweep_leftovers(project: Path, shared: Mapping[str, Any], experiment: str) -> None:
     """Remove what killed runs of the experiment left half-written; its lock must be held."""
-    for layer in LAYERS:
-        folder = project / str(shared[layer]) / experiment
+    for place in dict.fromkeys(str(shared[layer]) for layer in LAYERS if layer in shared):
+        folder = project / place / experiment
         if folder.is_dir() and (found := sweep_temporary(folder)):
             logger.info("Removed %d half-written file(s) of an interrupted run from %s", len(found), folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from diffurecsys.datasets import DamagedFileError, IbisFileDataset, JSONDataset,
 from diffurecsys.objects import ObjectError, fetch_folder
 
 pytestmark = pytest.mark.slow
-REMOTE = ("intermediate", "primary", "model_input", "model_output", "reporting")
+REMOTE = ("intermediate", "primary", "model_input", "models", "model_output", "reporting")
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +45,40 @@ def bucket(tmp_path_factory):
 
 
 def test_a_study_lies_in_a_bucket_and_another_machine_goes_on(bucket, make_tiny, tmp_path, monkeypatch):
-    project = make_tiny()
-    folder = project.root / "conf/tiny"
-    with (folder / "globals.yml").open("a") as file:
-        file.writelines(f"{layer}: {bucket}/{layer}\n" for layer in REMOTE)
-    params = {"study": {"rankers": ["popularity", "transitions"], "n_seeds": 1}}
-    stages = ("ingestion", "preprocessing", "cells", "study")
-    project.run(*stages, env="tiny", params=params)
-    ranks = project.catalog("tiny", params).load("study_ranks")
-    assert not list((project.root / "data").glob("0[23578]*/**/*.parquet"))
+    import s3fs
 
-    monkeypatch.setenv("DIFFURECSYS_CACHE", str(tmp_path))  # another machine, or an emptied disk
-    catalog = project.catalog("tiny", params)
+    def anew():
+        project = make_tiny()
+        with (project.root / "conf/tiny/globals.yml").open("a") as file:
+            file.writelines(f"{layer}: {bucket}/{layer}\n" for layer in REMOTE)
+            file.write("working: data/06_models\n")
+        return project
+
+    project = anew()
+    params = {"study": {"rankers": ["popularity", "sasrec"], "n_seeds": 1}, "recommend": {"model": "sasrec"}}
+    project.run("train_eval", env="tiny", params=params)
+    ranks = project.catalog("tiny", params).load("study_ranks")
+    left = [path for path in (project.root / "data").glob("0[235678]*/**/*") if path.is_file()]
+    assert not [path for path in left if path.suffix in (".parquet", ".safetensors", ".npz", ".html", ".csv", ".png")]
+
+    monkeypatch.setenv("DIFFURECSYS_CACHE", str(tmp_path))  # another machine, of which nothing is known
+    other = anew()
+    shutil.copytree(project.root / "data/01_raw", other.root / "data/01_raw", dirs_exist_ok=True)
+    other.run("train_eval", env="tiny", params=params, only_missing_outputs=True)
+    catalog = other.catalog("tiny", params)
     assert catalog.load("study_ranks").equals(ranks)
-    assert catalog.load("split").store.n_users == ranks.loc[ranks["split"] == "test", "user"].nunique()
-    before = len(catalog.get("study_ranks").list_versions())
-    project.run(*stages, env="tiny", params=params, only_missing_outputs=True)
-    assert len(project.catalog("tiny", params).get("study_ranks").list_versions()) == before == 1
+    assert len(catalog.get("study_ranks").list_versions()) == 1
+    assert not list((other.root / "data/06_models").rglob("checkpoint.pt"))
+    other.run("final_fit", "recommend", env="tiny", params=params)
+    record = catalog.load("recommendations_record")
+    store = s3fs.S3FileSystem(use_listings_cache=False)
+    with store.open(f"study/model_output/tiny/recommendations/{record['file']}") as file:
+        assert len(pd.read_parquet(file)) == record["rows"] > 0
+    changed = params | {"models": {"sasrec": {"training": {"learning_rate": 0.01}}}}
+    other.run("train_eval", env="tiny", params=changed, only_missing_outputs=True)
+    catalog = other.catalog("tiny", changed)
+    assert catalog.load("sasrec.seed_0.record")["training"]["learning_rate"] == 0.01
+    assert not catalog.load("study_ranks").equals(ranks)
 
 
 def test_an_object_that_is_not_what_was_written_is_refused(bucket):
@@ -148,7 +166,7 @@ def test_finished_cells_and_ranks_of_other_tools_are_read_from_a_bucket(bucket, 
 
 
 def test_what_nodes_write_in_place_must_be_a_folder(bucket):
-    with pytest.raises(ObjectError, match="folder of this machine"):
+    with pytest.raises(ObjectError, match=r"folder of this machine.*`working` names"):
         PathDataset(filepath=f"{bucket}/models")
     with pytest.raises(ObjectError, match="tables of Spark must lie in folders that all its machines share"):
         IbisFileDataset(filepath=f"{bucket}/table.parquet", connection={"backend": "pyspark"})

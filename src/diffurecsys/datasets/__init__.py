@@ -11,7 +11,7 @@ from diffurecsys.datasets.formats import (
     PlotlyDataset,
     TextDataset,
 )
-from diffurecsys.datasets.places import FinishedCellsDataset, PathDataset
+from diffurecsys.datasets.places import FinishedCellsDataset, PathDataset, ReadFolderDataset, WrittenFolderDataset
 from diffurecsys.datasets.tables import IbisFileDataset
 
 __all__ = [
@@ -27,7 +27,9 @@ __all__ = [
     "ParquetDataset",
     "PathDataset",
     "PlotlyDataset",
+    "ReadFolderDataset",
     "SplitDataset",
     "TextDataset",
     "WeightsDataset",
+    "WrittenFolderDataset",
 ]

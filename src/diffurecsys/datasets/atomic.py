@@ -93,9 +93,14 @@ class AtomicSave:
         """Whether there is a file that is not what was written."""
         if not self.exists():  # type: ignore[attr-defined]
             return False
+        return is_damaged(self.local_file())
+
+    def local_file(self) -> Path:
+        """Return where what would be loaded lies on this machine; of object storage a copy."""
+        path = Path(self._get_load_path())  # type: ignore[attr-defined]
         if self._remote is not None:
-            self._remote.fetch(Path(self._get_load_path()))  # type: ignore[attr-defined]
-        return is_damaged(Path(self._get_load_path()))  # type: ignore[attr-defined]
+            self._remote.fetch(path)
+        return path
 
     @property
     def newest_version(self) -> str:

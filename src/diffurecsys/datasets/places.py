@@ -17,7 +17,8 @@ class PathDataset(AbstractDataset[None, Path]):
         if is_remote(filepath):
             raise ObjectError(
                 f"{filepath}: what lies there is read and written in place (archives, checkpoints, locks): it must be "
-                "a folder of this machine or one that machines share; globals.yml names it"
+                "a folder of this machine or one that machines share; globals.yml names it (where `models` is object "
+                "storage's, `working` names such a folder)"
             )
         self._filepath = Path(filepath)
         self.metadata = metadata
@@ -41,19 +42,37 @@ class PathDataset(AbstractDataset[None, Path]):
         return {"filepath": self._filepath}
 
 
-class FinishedCellsDataset(PathDataset):
-    """The folder of an experiment's finished cells, which nodes only read; of object storage it is a copy.
+class WrittenFolderDataset(PathDataset):
+    """A folder that a node writes files into; of object storage a copy, from which the node sends what is whole.
 
-    Those of other experiments, beside it, are fetched, too: a cell of theirs may be the very same.
+    Nodes send files with `diffurecsys.objects.publish_copy`.
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._place = filepath
-        local = local_copy_of(filepath).as_posix() if is_remote(filepath) else filepath
-        super().__init__(filepath=local, metadata=metadata)
+        super().__init__(
+            filepath=local_copy_of(filepath).as_posix() if is_remote(filepath) else filepath, metadata=metadata
+        )
+
+
+class ReadFolderDataset(WrittenFolderDataset):
+    """A folder whose files are read by name; of object storage a copy, made anew of what has changed."""
 
     def load(self) -> Path:
         """Return the path, which need not exist, with what lies there now."""
         if is_remote(self._place):
-            fetch_folder(self._place.rpartition("/")[0])
+            fetch_folder(self._fetched())
         return super().load()
+
+    def _fetched(self) -> str:
+        return self._place
+
+
+class FinishedCellsDataset(ReadFolderDataset):
+    """The folder of an experiment's finished cells.
+
+    Those of other experiments, beside it, are fetched, too: a cell of theirs may be the very same.
+    """
+
+    def _fetched(self) -> str:
+        return self._place.rpartition("/")[0]

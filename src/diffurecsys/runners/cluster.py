@@ -121,7 +121,7 @@ class _Run:
             raise
 
     def _prepare(self) -> None:
-        self._beacon = Path(self._catalog.load("cells_folder")) / BEACON
+        self._beacon = Path(self._catalog.load("working_folder")) / BEACON
         with atomic_path(self._beacon) as temporary:
             temporary.write_text(self._mark, encoding="utf-8")
         self._threads = self._catalog.load("params:threads")
@@ -205,7 +205,7 @@ def cell_folder(node: Node, catalog: DataCatalog) -> Path | None:
         return None
     if any(type(catalog.get(source)) is MemoryDataset for source in node.inputs if not source.startswith("params:")):
         return None
-    return checkpoint_file(Path(catalog.load("cells_folder")), catalog.load(name)).parent
+    return checkpoint_file(Path(catalog.load("working_folder")), catalog.load(name)).parent
 
 
 @contextmanager

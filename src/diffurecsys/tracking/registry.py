@@ -18,9 +18,9 @@ from mlflow.tracking import MlflowClient
 
 from diffurecsys.columns import MODEL, SEED, TEST, VALIDATION
 from diffurecsys.evaluation.ranks import Ranking
-from diffurecsys.pipelines.chosen import best_ranker, validation_scores, weights_file
+from diffurecsys.pipelines.chosen import best_ranker, validation_scores
 from diffurecsys.study import Cell, Study
-from diffurecsys.tracking.runs import TrackedCell, cell_metrics, log_served_model, made_from, metric_key
+from diffurecsys.tracking.runs import TrackedCell, cell_metrics, log_served_model, made_from, metric_key, saved_file
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ def register_final(parent: str, experiment: str, dataset: str, catalog: DataCata
     run = client.create_run(info.experiment_id, run_name=FINAL, tags={"mlflow.parentRunId": parent, **tags, **own})
     for name, value in {**own, **made_from(record), "epochs": str(record["epochs"])}.items():
         client.log_param(run.info.run_id, name, value)
-    path = weights_file(catalog.load("cells_folder"), None)
+    path = saved_file(catalog, "final_weights")
     log_served_model(
         run.info.run_id, TrackedCell(catalog.load("final_history"), record, path, catalog.load("final_catalogue"))
     )

@@ -23,6 +23,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType, Array
 
 from diffurecsys import columns
+from diffurecsys.datasets import AtomicSave
 from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.evaluation.ranks import ALL, RANKINGS
 from diffurecsys.models.base import RankerConfig
@@ -65,7 +66,7 @@ class TrackedCell:
         return cls(
             history=catalog.load(f"{cell.namespace}.history"),
             record=catalog.load(f"{cell.namespace}.record"),
-            weights=_file(catalog, f"{cell.namespace}.weights"),
+            weights=saved_file(catalog, f"{cell.namespace}.weights"),
             catalogue=catalogue,
         )
 
@@ -262,12 +263,14 @@ def log_counts(run_id: str, counts: Mapping[str, Mapping[str, int]]) -> None:
 
 def log_file(run_id: str, catalog: DataCatalog, name: str) -> None:
     """Log the file of a catalog entry as an artifact."""
-    MlflowClient().log_artifact(run_id, str(_file(catalog, name)))
+    MlflowClient().log_artifact(run_id, str(saved_file(catalog, name)))
 
 
-def _file(catalog: DataCatalog, name: str) -> Path:
-    """Return where a file dataset lies."""
-    return Path(str(catalog.get(name)._get_load_path()))  # type: ignore[union-attr]  # kedro has no public way
+def saved_file(catalog: DataCatalog, name: str) -> Path:
+    """Return where what a dataset holds lies on this machine."""
+    dataset = catalog.get(name)
+    assert isinstance(dataset, AtomicSave)
+    return dataset.local_file()
 
 
 def milliseconds() -> int:

@@ -34,7 +34,7 @@ ALIKE = 0.95  # share of them whose rank may differ by a hundredth of the catalo
 
 
 def fit_ranker(
-    cell: Cell, split: StudyData, cells_folder: Path, imported_cells: Path
+    cell: Cell, split: StudyData, working_folder: Path, imported_cells: Path
 ) -> tuple[pd.DataFrame, dict[str, Any], RankerWeights]:
     """Fit the cell's ranker, continuing from its checkpoint where there is one; or take it finished from elsewhere.
 
@@ -61,7 +61,7 @@ def fit_ranker(
             cell.spec.training.epochs,
         )
     with training_progress(cell.namespace) as on_step:
-        fitted = fit_cell(cell, split, checkpoint_path=checkpoint_file(cells_folder, cell), on_step=on_step)
+        fitted = fit_cell(cell, split, checkpoint_path=checkpoint_file(working_folder, cell), on_step=on_step)
     return history_table(fitted.history), fitted.record, fitted.weights
 
 

@@ -21,7 +21,7 @@ def create_pipeline(study: Study) -> Pipeline:
         [
             node(
                 fit_ranker,
-                inputs=["params:cell", "split", "cells_folder", "imported_cells"],
+                inputs=["params:cell", "split", "working_folder", "imported_cells"],
                 outputs=["history", "record", "weights"],  # weights last: then the checkpoint goes
                 name="fit_ranker",
             ),

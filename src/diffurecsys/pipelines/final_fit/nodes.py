@@ -43,7 +43,8 @@ def fit_on_everything(
     study_ranks: pd.DataFrame,
     study_cells: pd.DataFrame,
     item_vocabulary: ibis.Table,
-    cells_folder: Path,
+    models_folder: Path,
+    working_folder: Path,
     raw_folder: Path,
 ) -> tuple[pd.DataFrame, dict[str, Any], Catalogue, RankerWeights]:
     """Train the chosen ranker on all events, for as many epochs as validation chose.
@@ -56,7 +57,7 @@ def fit_on_everything(
         UserError: there is no such ranker.
     """
     cell = choose_cell(study, study_ranks, evaluation.ranking, final_fit.model, "final_fit.model")
-    chosen = load_chosen(weights_file(cells_folder, cell), split)
+    chosen = load_chosen(weights_file(models_folder, cell), split)
     items = Catalogue.of(learning_from(split, EVERYTHING), read_table(item_vocabulary))
     epochs = final_fit.epochs or _chosen_epochs(study_cells, cell)
     start, began_from = None, None
@@ -74,7 +75,7 @@ def fit_on_everything(
             learning_from(split, EVERYTHING),
             epochs=epochs,
             start=start,
-            checkpoint_path=cells_folder / "final" / "checkpoint.pt",
+            checkpoint_path=working_folder / "final" / "checkpoint.pt",
             on_step=on_step,
         )
     made_from = {"cell": cell.identity(split.fingerprint), "learnt": EVERYTHING, "epochs": epochs, "start": began_from}

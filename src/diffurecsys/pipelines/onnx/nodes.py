@@ -31,7 +31,8 @@ def write_onnx(
     split: StudyData,
     study_ranks: pd.DataFrame,
     item_vocabulary: ibis.Table,
-    cells_folder: Path,
+    models_folder: Path,
+    working_folder: Path,
 ) -> tuple[dict[str, Any], Catalogue]:
     """Write the model that `recommend.model` names beside the models, as `onnx/model.onnx`.
 
@@ -41,8 +42,8 @@ def write_onnx(
     Raises:
         UserError: the ranker has no vectors.
     """
-    model, weights = load_model(study, study_ranks, evaluation.ranking, recommend.model, cells_folder, split)
-    path = cells_folder / "onnx" / "model.onnx"
+    model, weights = load_model(study, study_ranks, evaluation.ranking, recommend.model, models_folder, split)
+    path = working_folder / "onnx" / "model.onnx"
     exported = export_onnx(weights, path, recommend.reverse_steps)
     logger.info("%s holds %s", path, model)
     record = {"family": weights.family, "identity": weights.identity, **dataclasses.asdict(exported)}

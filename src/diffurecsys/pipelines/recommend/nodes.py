@@ -12,6 +12,7 @@ import pandas as pd
 from diffurecsys.columns import ITEM_ID, TITLE, USER, USER_ID
 from diffurecsys.data.split import StudyData
 from diffurecsys.data.stored import read_table
+from diffurecsys.objects import publish_copy
 from diffurecsys.pipelines.chosen import load_model
 from diffurecsys.progress import users_progress
 from diffurecsys.serving.batch import KnownUsers, write_recommendations
@@ -38,7 +39,7 @@ def recommend_to_users(
     item_vocabulary: ibis.Table,
     item_details: ibis.Table,
     read_record: dict[str, Any],
-    cells_folder: Path,
+    models_folder: Path,
     raw_folder: Path,
     recommendations_folder: Path,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -51,7 +52,7 @@ def recommend_to_users(
         DataError: a file of users, items or titles cannot be used.
         UserError: the model does not exist.
     """
-    model, weights = load_model(study, study_ranks, evaluation.ranking, recommend.model, cells_folder, split)
+    model, weights = load_model(study, study_ranks, evaluation.ranking, recommend.model, models_folder, split)
     items = Catalogue.of(split, read_table(item_vocabulary))
     ranker = weights.build(resolve_device(evaluation.device))
     recommender = Recommender(ranker, items.identifiers, weights.max_length, items.popularity)
@@ -83,6 +84,7 @@ def recommend_to_users(
             types=read_record.get("types"),
             on_users=on_users,
         )
+    publish_copy(output)
     logger.info("%s holds %s recommendations for %s users", output, f"{written.rows:,}", f"{written.users:,}")
     record = {
         "file": output.name,

@@ -24,7 +24,7 @@ def create_pipeline() -> Pipeline:
                     "item_vocabulary",
                     "item_details",
                     "read_record",
-                    "cells_folder",
+                    "models_folder",
                     "raw_folder",
                     "recommendations_folder",
                 ],
