@@ -1,4 +1,4 @@
-"""What fewer reverse steps lose, with both samplers: test users ranked by trained models of one experiment.
+"""What fewer reverse steps lose, with both samplers: users ranked by trained models of one experiment.
 
 python benchmarks/reverse_steps.py --experiment beauty-small --length 50 data/06_models/beauty-small/*/*/*.safetensors
 """
@@ -21,6 +21,7 @@ from diffurecsys.evaluation.inference import choose_users
 from diffurecsys.evaluation.metrics import ndcg
 from diffurecsys.evaluation.ranks import rank_targets
 from diffurecsys.models.families.diffurec import DiffuRecConfig
+from diffurecsys.models.reverse import ReverseConfig
 from diffurecsys.models.weights import RankerWeights, load_weights
 from diffurecsys.training import derive_generator
 from diffurecsys.training.device import keep_freed_memory, resolve_device
@@ -28,8 +29,11 @@ from diffurecsys.training.device import keep_freed_memory, resolve_device
 SAMPLERS: tuple[Sampler, ...] = ("ddpm", "ddim")
 
 
-def name_of(config: DiffuRecConfig) -> str:
-    """Name the paper's model of this configuration."""
+def name_of(weights: RankerWeights) -> str:
+    """Name the paper's model of this configuration, or the family."""
+    config = weights.config
+    if not isinstance(config, DiffuRecConfig):
+        return weights.family
     (name,) = [
         name
         for name, changes in MODELS.items()
@@ -46,15 +50,18 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=100)
     parser.add_argument("--users", type=int, default=6000)
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
+    parser.add_argument("--targets", choices=("validation", "test"), default="test")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
 
     keep_freed_memory()
     data, device = load_data(args.experiment, args.length), resolve_device(args.device)
-    users = data.split.test[choose_users(len(data.split.test), args.users, seed=0)]
+    asked = getattr(data.split, args.targets)
+    users = asked[choose_users(len(asked), args.users, seed=0)]
 
     def gains(weights: RankerWeights, sampler: Sampler, steps: int, seed: int) -> NDArray[np.float64]:
+        assert isinstance(weights.config, ReverseConfig)
         model = replace(weights, config=replace(weights.config, sampler=sampler)).build(device)
         found = rank_targets(
             lambda batch, generator: model.score(batch, generator, steps),
@@ -68,7 +75,7 @@ def main() -> None:
     models: dict[str, list[RankerWeights]] = defaultdict(list)
     for path in args.weights:
         weights = load_weights(path)
-        models[name_of(weights.config)].append(weights)
+        models[name_of(weights)].append(weights)
     results: list[dict[str, Any]] = []
     for name, seeds in models.items():
         full = max(args.steps)
@@ -94,9 +101,10 @@ def main() -> None:
         args.out,
         {
             "command": f"python benchmarks/reverse_steps.py --experiment {args.experiment} --length {args.length} "
-            f"--users {args.users} ({len(args.weights)} weights)",
+            f"--users {args.users} --targets {args.targets} ({len(args.weights)} weights)",
             "machine": describe_machine(device),
             "experiment": args.experiment,
+            "targets": args.targets,
             "users": len(users),
             "results": results,
         },
