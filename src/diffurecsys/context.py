@@ -74,7 +74,9 @@ class StudyContext(KedroContext):
         """Leave out what lies finished neither among cells from elsewhere nor among the experiment's own models."""
         own = str(self.config_loader["globals"]["models"])
         folders = sorted(path for path in self._from_elsewhere().glob("*") if path.is_dir())
-        if not is_remote(own):
+        if is_remote(own):
+            folders.append(fetch_folder(f"{own}/{experiment}", only="record.json"))
+        else:
             folders.append(self.project_path / own / experiment)
         try:
             found = only_finished(study, folders)

@@ -17,7 +17,14 @@ from diffurecsys.context import StudyContext
 from diffurecsys.datasets import AtomicSave
 from diffurecsys.parameters import Parameters
 from diffurecsys.pipelines.conventions import ALWAYS, checkpoint_file
-from diffurecsys.provenance import Provenance, dataset_digest, describe_parameter, expected_digests
+from diffurecsys.provenance import (
+    Provenance,
+    dataset_digest,
+    describe_parameter,
+    discard_plan,
+    expected_digests,
+    write_plan,
+)
 from diffurecsys.run_lock import ExperimentLock
 from diffurecsys.start import (
     check_clock,
@@ -70,6 +77,12 @@ class StudyHooks:
         sweep_leftovers(self._project_path, self._shared, self._parameters.experiment)
         self._provenance = Provenance(catalog.load("records_folder"))
         self._digests: dict[str, dict[str, str]] = {}  # by the archive's
+        digests = self._expected()
+        planned: dict[str, tuple[str, str]] = {}
+        for name in digests.keys() & pipeline.all_outputs():
+            if isinstance(dataset := catalog.get(name), AtomicSave):
+                planned[dataset.place] = (name, digests[name])
+        write_plan(catalog.load("working_folder"), catalog.load("records_folder"), planned)
         if not run_params["only_missing_outputs"]:
             return
         changed = self._changed(pipeline) | expire_damaged(catalog, pipeline.all_outputs())
@@ -92,6 +105,7 @@ class StudyHooks:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+        discard_plan()
 
     @hook_impl(trylast=True)  # tracking is not over before
     def on_pipeline_error(self) -> None:
@@ -101,7 +115,7 @@ class StudyHooks:
     @hook_impl
     def before_dataset_saved(self, dataset_name: str) -> None:
         """Record that a dataset is being replaced: whichever content a kill leaves is not taken for up to date."""
-        if self._is_run_itself() and dataset_name in (digests := self._expected()):
+        if self._knows_run() and dataset_name in (digests := self._expected()):
             self._provenance.begin(dataset_name, digests[dataset_name])
 
     @hook_impl(trylast=True)
@@ -109,16 +123,19 @@ class StudyHooks:
         """Record what made all outputs: runners with several processes report no single node."""
         digests = self._expected()
         self._provenance.record((name, digests[name]) for name in pipeline.all_outputs() if name in digests)
+        for name in pipeline.all_outputs():  # a process of a pool may have saved it
+            if isinstance(dataset := self._catalog.get(name), AtomicSave) and dataset.expired:
+                dataset.saved_elsewhere()
         sweep_checkpoints(self._catalog, self._parameters.study.cells, self._catalog.load("working_folder"))
         self._release()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
         """Record what made the dataset; remove a cell's checkpoint once its weights are safe."""
+        if self._knows_run() and dataset_name in (digests := self._expected()):
+            self._provenance.record([(dataset_name, digests[dataset_name])])
         if not self._is_run_itself():
             return
-        if dataset_name in (digests := self._expected()):
-            self._provenance.record([(dataset_name, digests[dataset_name])])
         if dataset_name == "final_weights":
             (self._catalog.load("working_folder") / "final" / "checkpoint.pt").unlink(missing_ok=True)
         namespace, _, kind = dataset_name.rpartition(".")
@@ -127,6 +144,10 @@ class StudyHooks:
             checkpoint = checkpoint_file(self._catalog.load("working_folder"), cell)
             for path in (checkpoint, checkpoint.with_name(f"again_{checkpoint.name}")):
                 path.unlink(missing_ok=True)
+
+    def _knows_run(self) -> bool:
+        """Whether this process began the run or was forked from it. Kedro calls no hooks in pools that begin anew."""
+        return hasattr(self, "_digests")
 
     def _is_run_itself(self) -> bool:
         """Whether this is the process that began the run, not one of a pool: those are told of no run when spawned."""

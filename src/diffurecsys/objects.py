@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from diffurecsys.errors import UserError
 from diffurecsys.files import atomic_path, seal_of, unseal
 
 CACHE = "DIFFURECSYS_CACHE"  # environment variable: where copies lie
+_FILES, _FOLDERS = "files", "folders"  # copies of single files, and of folders that follow their objects
 _VERSIONS = ".objects.json"  # in a folder of copies: of which version of its object each one is
 
 
@@ -31,17 +33,36 @@ class ObjectError(UserError, OSError):
 def is_remote(place: str) -> bool:
     """Whether a place is object storage's."""
     scheme, found, _ = place.partition("://")
-    return bool(found) and scheme != "file"
+    return bool(found) and scheme.lower() != "file"
+
+
+def tidy(url: str) -> str:
+    """Return a place without doubled or trailing slashes, so that one object has one name."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme.lower()}://{'/'.join(part for part in rest.split('/') if part)}"
 
 
 def local_copy_of(url: str) -> Path:
     """Return where the copy of an object lies: under `$DIFFURECSYS_CACHE`, by default ~/.cache/diffurecsys."""
-    scheme, _, rest = url.partition("://")
-    return _copies() / scheme / rest
+    return _copy_of(url, _FILES)
 
 
 def _copies() -> Path:
-    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "diffurecsys")
+    return Path(os.environ.get(CACHE) or "~/.cache/diffurecsys").expanduser().absolute()
+
+
+def _copy_of(url: str, kind: str) -> Path:
+    scheme, _, rest = tidy(url).partition("://")
+    return _copies() / kind / scheme / rest
+
+
+def _object_of(path: Path) -> RemoteFile | None:
+    """Return the object whose copy a file is, if it is one's."""
+    for kind in (_FILES, _FOLDERS):
+        if path.is_relative_to(root := _copies() / kind):
+            scheme, *rest = path.relative_to(root).parts
+            return RemoteFile(f"{scheme}://{'/'.join(rest)}", path)
+    return None
 
 
 def publish_copy(path: Path) -> None:
@@ -50,9 +71,18 @@ def publish_copy(path: Path) -> None:
     Raises:
         ObjectError: the storage does not take it.
     """
-    if path.is_relative_to(_copies()):
-        scheme, *rest = path.relative_to(_copies()).parts
-        RemoteFile(f"{scheme}://{'/'.join(rest)}", path).publish(path)
+    if (remote := _object_of(path)) is not None:
+        remote.publish(path)
+
+
+def fetch_copy(path: Path) -> None:
+    """Make a copy what its object is; a file that is none's copy stays as it is.
+
+    Raises:
+        ObjectError: there is no such object, or it cannot be had.
+    """
+    if (remote := _object_of(path)) is not None:
+        remote.fetch(path)
 
 
 def fetch_file(url: str, path: Path) -> None:
@@ -66,8 +96,12 @@ def fetch_file(url: str, path: Path) -> None:
         _get(files, url, temporary)
 
 
-def fetch_folder(url: str) -> Path:
+def fetch_folder(url: str, only: str = "") -> Path:
     """Make the folder of copies what lies under a place; what has not changed there is not fetched again.
+
+    Args:
+        url: the place.
+        only: names that end so alone, into a folder of their own.
 
     Returns:
         The folder; empty where nothing lies there.
@@ -75,19 +109,21 @@ def fetch_folder(url: str) -> Path:
     Raises:
         ObjectError: the storage does not answer.
     """
-    files, folder = _storage(url), local_copy_of(url)
+    url, folder = tidy(url), _copy_of(url, f"{_FOLDERS} {only}".strip())
+    files = _storage(url)
     root = files._strip_protocol(url).rstrip("/")
-    files.invalidate_cache()
-    try:
-        found = files.find(root, detail=True)
-    except OSError as error:
-        raise ObjectError(f"{url} cannot be listed ({error})") from error
-    # fsspec's storages have no common name for a version: ETag, generation, time of writing; all they say is compared
-    versions = {name[len(root) + 1 :]: repr(sorted(said.items())) for name, said in found.items() if name != root}
-    if strange := [name for name in versions if ".." in name.split("/") or name.startswith("/")]:
-        raise ObjectError(f"{url} holds {strange[0]!r}, which leads out of the folder: remove that object")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):  # of several processes of this machine the first fetches
+        with _asking(url, "listed"):
+            files.invalidate_cache()
+            found = files.find(root, detail=True)
+        # storages have no common name for a version (ETag, generation, time of writing): all that they say is compared
+        said = {name[len(root) + 1 :].rstrip("/"): repr(sorted(info.items())) for name, info in found.items()}
+        parents = {str(parent) for name in said for parent in Path(name).parents}  # consoles make objects of folders
+        versions = {name: version for name, version in said.items() if name not in parents and name.endswith(only)}
+        versions.pop("", None)
+        if strange := [name for name in versions if ".." in name.split("/") or name.startswith("/")]:
+            raise ObjectError(f"{url} holds {strange[0]!r}, which leads out of the folder: remove that object")
         _update(folder, versions, lambda name, path: _get(files, f"{root}/{name}", path))
     return folder
 
@@ -96,15 +132,26 @@ def _update(folder: Path, versions: Mapping[str, str], get: Callable[[str, Path]
     record = folder / _VERSIONS
     known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     record.unlink(missing_ok=True)  # a kill from here on leaves copies of which nothing is known
-    for name, version in versions.items():
-        if known.get(name) != version or not (folder / name).is_file():
-            with atomic_path(folder / name) as temporary:
-                get(name, temporary)
     for path in folder.rglob("*"):
         if path.is_file() and path.relative_to(folder).as_posix() not in versions:
             path.unlink()
+    for name in sorted(versions, key=lambda name: (name.endswith(".sha256"), name)):  # seals after what they seal
+        path = folder / name
+        if known.get(name) != [versions[name], *_state(path)]:
+            unseal(path)
+            with atomic_path(path) as temporary:
+                get(name, temporary)
     with atomic_path(record) as temporary:
-        temporary.write_text(json.dumps(versions), encoding="utf-8")
+        now = {name: [version, *_state(folder / name)] for name, version in versions.items()}
+        temporary.write_text(json.dumps(now), encoding="utf-8")
+
+
+def _state(path: Path) -> list[int]:
+    """Size and time of a copy: it may have been written here, and not sent."""
+    if not path.is_file():
+        return []
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _storage(url: str) -> Any:  # noqa: ANN401 - fsspec has no annotations
@@ -116,11 +163,20 @@ def _storage(url: str) -> Any:  # noqa: ANN401 - fsspec has no annotations
         ) from error
 
 
-def _get(files: Any, place: str, path: Path) -> None:  # noqa: ANN401
+@contextmanager
+def _asking(place: str, done: str) -> Iterator[None]:
+    """Say of any storage's own error what could not be done where."""
     try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # each storage has its own, and they share no base
+        raise ObjectError(f"{place} cannot be {done} ({error or type(error).__name__})") from error
+
+
+def _get(files: Any, place: str, path: Path) -> None:  # noqa: ANN401
+    with _asking(place, "fetched"):
         files.get_file(place, str(path))
-    except OSError as error:
-        raise ObjectError(f"{place} cannot be fetched ({error or type(error).__name__})") from error
 
 
 @dataclass(frozen=True)
@@ -128,7 +184,7 @@ class RemoteFile:
     """A file, or a folder with its versions, of object storage.
 
     Attributes:
-        url: of it.
+        url: of it, as `tidy` gives it.
         local: its copy; what lies under it there corresponds by relative path.
     """
 
@@ -146,28 +202,34 @@ class RemoteFile:
 
     def exists(self, path: Path) -> bool:
         """Whether there is an object, as of now."""
-        self._fs.invalidate_cache()
-        return bool(self._fs.exists(self.url_of(path)))
+        with _asking(self.url_of(path), "looked for"):
+            self._fs.invalidate_cache()
+            return bool(self._fs.exists(self.url_of(path)))
 
     def versions(self) -> list[str]:
         """Names of what lies under the folder."""
-        self._fs.invalidate_cache()
-        try:
-            found = self._fs.ls(self.url, detail=False)
-        except FileNotFoundError:
-            return []
-        return [str(name).rstrip("/").rpartition("/")[2] for name in found]
+        with _asking(self.url, "listed"):
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self.url, detail=False)
+            except FileNotFoundError:
+                return []
+            own = self._fs._strip_protocol(self.url).rstrip("/")
+        names = (str(name).rstrip("/") for name in found)
+        return [name.rpartition("/")[2] for name in names if name != own]
 
-    def fetch(self, path: Path) -> None:
-        """Make the copy what the object is."""
+    def fetch(self, path: Path, *, anew: bool = False) -> None:
+        """Make the copy what the object is; `anew` also where its seal says that it is."""
         remote_seal = self.url_of(seal_of(path))
-        self._fs.invalidate_cache()
-        said = self._fs.cat_file(remote_seal) if self._fs.exists(remote_seal) else b""
-        if path.is_file() and said and seal_of(path).is_file() and seal_of(path).read_bytes() == said:
-            return
-        with atomic_path(path) as temporary:
-            self._fs.get_file(self.url_of(path), str(temporary))
-            unseal(path)
+        with _asking(self.url_of(path), "fetched"):
+            self._fs.invalidate_cache()
+            said = self._fs.cat_file(remote_seal) if self._fs.exists(remote_seal) else b""
+            same = path.is_file() and said and seal_of(path).is_file() and seal_of(path).read_bytes() == said
+            if same and not anew:
+                return
+            with atomic_path(path) as temporary:
+                self._fs.get_file(self.url_of(path), str(temporary))
+                unseal(path)
         if said:
             with atomic_path(seal_of(path)) as temporary:
                 temporary.write_bytes(said)
@@ -185,7 +247,7 @@ class RemoteFile:
             self._fs.put_file(str(path), self.url_of(path))
             if seal_of(path).is_file():
                 self._fs.put_file(str(seal_of(path)), remote_seal)
-        except OSError as error:
+        except Exception as error:  # each storage has its own
             raise ObjectError(
                 f"{self.url_of(path)} cannot be written ({error}): {path} holds what was to go there"
             ) from (error)

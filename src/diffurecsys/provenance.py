@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ INCONSEQUENTIAL = (
 
 
 UNFINISHED = "unfinished"  # in place of a digest
+PLAN = "DIFFURECSYS_PLAN"  # environment variable: the file of `write_plan`
 
 
 class Provenance:
@@ -69,6 +72,47 @@ class Provenance:
                 with atomic_path(self._folder / dataset) as temporary:
                     temporary.write_text(digest + "\n", encoding="utf-8")
                 publish_copy(self._folder / dataset)
+
+
+def write_plan(folder: Path, records: Path, planned: Mapping[str, tuple[str, str]]) -> None:
+    """Write down what a run is to make, for processes of a pool that know of their run its environment alone.
+
+    Args:
+        folder: for the file.
+        records: folder of a `Provenance`.
+        planned: dataset and digest by the dataset's file; digests are of the archive that lies there now.
+    """
+    path = folder / ".plan.json"
+    content = {"process": os.getpid(), "records": str(records), "planned": planned}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+    os.environ[PLAN] = str(path)
+
+
+def discard_plan() -> None:
+    """Forget it: the run is over."""
+    if place := os.environ.pop(PLAN, ""):
+        Path(place).unlink(missing_ok=True)
+
+
+@contextmanager
+def recorded_as_planned(file: str) -> Iterator[None]:
+    """Record what makes a dataset while it is saved, in another process than the run's own, whose hooks do that."""
+    path = Path(os.environ.get(PLAN, ""))
+    plan = _read_plan(path, path.stat().st_mtime_ns) if path.is_file() else {}
+    if not plan or plan["process"] == os.getpid() or file not in plan["planned"]:
+        yield
+        return
+    provenance, (dataset, digest) = Provenance(Path(plan["records"])), plan["planned"][file]
+    provenance.begin(dataset, digest)
+    yield
+    provenance.record([(dataset, digest)])
+
+
+@lru_cache(maxsize=1)
+def _read_plan(path: Path, written: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def expected_digests(pipeline: Pipeline, root: Callable[[str], str]) -> dict[str, str]:

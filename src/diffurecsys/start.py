@@ -13,6 +13,7 @@ from kedro.io import DataCatalog
 from diffurecsys.datasets import AtomicSave
 from diffurecsys.errors import UserError
 from diffurecsys.files import sweep_temporary
+from diffurecsys.objects import is_remote, local_copy_of
 from diffurecsys.parameters import ParameterError, Parameters
 from diffurecsys.pipelines.conventions import checkpoint_file
 from diffurecsys.study import Cell
@@ -103,7 +104,7 @@ def expire_damaged(catalog: DataCatalog, names: Iterable[str]) -> set[str]:
 def sweep_leftovers(project: Path, shared: Mapping[str, Any], experiment: str) -> None:
     """Remove what killed runs of the experiment left half-written; its lock must be held."""
     for place in dict.fromkeys(str(shared[layer]) for layer in LAYERS if layer in shared):
-        folder = project / place / experiment
+        folder = (local_copy_of(place) if is_remote(place) else project / place) / experiment
         if folder.is_dir() and (found := sweep_temporary(folder)):
             logger.info("Removed %d half-written file(s) of an interrupted run from %s", len(found), folder)
 

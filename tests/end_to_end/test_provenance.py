@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import time
 
 import mlflow
 import pytest
@@ -156,3 +159,27 @@ def _interrupt(project, stages):
 
         patch.setattr(trainer, "save_checkpoint", save_and_stop)
         project.run(*stages, env="tiny")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_what_a_killed_pool_of_processes_made_is_known(method, make_tiny):
+    """Its processes do not know their run, and the run itself tells hooks of no single node."""
+    project, stages = make_tiny(), "--pipelines=ingestion,preprocessing"
+    project.run("ingestion", "preprocessing", env="tiny")
+    table = project.root / "data/02_intermediate/tiny/core_interactions.parquet"
+    before, written = table.read_bytes(), table.stat().st_mtime_ns
+
+    begin = f"import multiprocessing as m; m.set_start_method('{method}'); from kedro.framework.cli import main; main()"
+    process = project.python(
+        *("-c", begin, "run", "--env=tiny", stages, "--params=preprocessing.user_k=12", "--only-missing-outputs"),
+        "--runner=ParallelRunner",
+    )
+    while table.stat().st_mtime_ns == written and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert table.read_bytes() != before
+
+    project.run("ingestion", "preprocessing", env="tiny", only_missing_outputs=True)
+    assert table.read_bytes() == before
+    assert not list(project.root.glob("data/**/.plan.json"))

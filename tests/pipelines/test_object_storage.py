@@ -11,13 +11,14 @@ import time
 
 import pandas as pd
 import pytest
+from kedro.io import DatasetError
 
 from diffurecsys import objects
 from diffurecsys.data.download import DownloadError, fetch_archive
 from diffurecsys.data.recbole_files import read_interactions
 from diffurecsys.data.specs import DatasetSpec
-from diffurecsys.datasets import DamagedFileError, IbisFileDataset, JSONDataset, PathDataset
-from diffurecsys.objects import ObjectError, fetch_folder
+from diffurecsys.datasets import DamagedFileError, IbisFileDataset, JSONDataset, PathDataset, WrittenFolderDataset
+from diffurecsys.objects import ObjectError, fetch_folder, publish_copy
 
 pytestmark = pytest.mark.slow
 REMOTE = ("intermediate", "primary", "model_input", "models", "model_output", "reporting")
@@ -50,7 +51,7 @@ def test_a_study_lies_in_a_bucket_and_another_machine_goes_on(bucket, make_tiny,
     def anew():
         project = make_tiny()
         with (project.root / "conf/tiny/globals.yml").open("a") as file:
-            file.writelines(f"{layer}: {bucket}/{layer}\n" for layer in REMOTE)
+            file.writelines(f"{layer}: {bucket}/{layer}/\n" for layer in REMOTE)  # as people write folders
             file.write("working: data/06_models\n")
         return project
 
@@ -74,6 +75,11 @@ def test_a_study_lies_in_a_bucket_and_another_machine_goes_on(bucket, make_tiny,
     store = s3fs.S3FileSystem(use_listings_cache=False)
     with store.open(f"study/model_output/tiny/recommendations/{record['file']}") as file:
         assert len(pd.read_parquet(file)) == record["rows"] > 0
+    some = params | {"study": {"rankers": ["popularity", "sasrec"], "n_seeds": 3, "unfinished": "leave_out"}}
+    assert [spec.name for spec in other.session("tiny", some).load_context().checked.study.specs] == [
+        "popularity",
+        "sasrec",
+    ]
     changed = params | {"models": {"sasrec": {"training": {"learning_rate": 0.01}}}}
     other.run("train_eval", env="tiny", params=changed, only_missing_outputs=True)
     catalog = other.catalog("tiny", changed)
@@ -90,6 +96,28 @@ def test_an_object_that_is_not_what_was_written_is_refused(bucket):
     s3fs.S3FileSystem().pipe_file("study/.one.json.sha256", b"0" * 64 + b"  one.json\n")
     with pytest.raises(DamagedFileError, match="damaged"):
         dataset.load()
+
+
+def test_a_copy_is_not_taken_for_its_object(bucket, tmp_path, monkeypatch):
+    import s3fs
+
+    monkeypatch.setenv("DIFFURECSYS_CACHE", str(tmp_path))
+    dataset = JSONDataset(filepath=f"{bucket}//two.json/")
+    dataset.save({"a": 1})
+    copy = dataset.local_file()
+    copy.write_text('{"a": 2}')  # damaged here, whole there
+    assert not dataset.damaged
+    assert dataset.load() == {"a": 1}
+    s3fs.S3FileSystem(use_listings_cache=False).rm_file("study/two.json")
+    with pytest.raises(DatasetError, match=r"s3://study/two\.json does not exist"):
+        dataset.load()
+    place = WrittenFolderDataset(filepath=f"{bucket}/out/")
+    (place.load() / "deep").mkdir(parents=True)
+    (place.load() / "deep/a b.txt").write_text("x")
+    publish_copy(place.load() / "deep/a b.txt")
+    assert s3fs.S3FileSystem(use_listings_cache=False).cat_file("study/out/deep/a b.txt") == b"x"
+    (tmp_path / "own.txt").write_text("y")
+    publish_copy(tmp_path / "own.txt")  # beside the copies: none
 
 
 def test_archives_come_from_a_bucket_into_the_folder_of_raw_data(bucket, tmp_path):
@@ -123,6 +151,7 @@ def test_a_folder_of_copies_follows_its_objects_and_fetches_what_changed_alone(b
     assert found() == {"a/x": b"1", "a/y": b"2", "b/z": b"3"}
     store.pipe_file("study/copied/a/y", b"4")  # as long as before
     store.rm_file("study/copied/b/z")
+    store.touch("study/copied/a/")  # as consoles make folders
     fetched = []
     monkeypatch.setattr(
         objects, "_get", lambda files, place, path: fetched.append(place) or files.get_file(place, path)
@@ -130,6 +159,9 @@ def test_a_folder_of_copies_follows_its_objects_and_fetches_what_changed_alone(b
     fetch_folder(f"{bucket}/copied")
     assert found() == {"a/x": b"1", "a/y": b"4"}
     assert fetched == ["study/copied/a/y"]
+    (folder / "a/x").write_bytes(b"not sent")
+    assert (fetch_folder(f"{bucket}/copied/") / "a/x").read_bytes() == b"1"
+    assert [path.name for path in fetch_folder(f"{bucket}/copied", only="y").rglob("[!.]*")] == ["a", "y"]
     assert list(fetch_folder(f"{bucket}/nothing").iterdir()) == [fetch_folder(f"{bucket}/nothing") / ".objects.json"]
 
 

@@ -9,7 +9,8 @@ from kedro.io import DatasetError
 
 from diffurecsys.errors import UserError
 from diffurecsys.files import atomic_path, content_digest, is_damaged, seal, unseal
-from diffurecsys.objects import RemoteFile, is_remote, local_copy_of
+from diffurecsys.objects import RemoteFile, is_remote, local_copy_of, tidy
+from diffurecsys.provenance import recorded_as_planned
 
 
 class DamagedFileError(UserError, DatasetError):
@@ -31,13 +32,23 @@ class AtomicSave:
 
     def __init__(self, *, filepath: str, **arguments: Any) -> None:  # noqa: ANN401 - of the wrapped dataset
         if is_remote(filepath):
-            self._remote = RemoteFile(filepath, local_copy_of(filepath))
+            self._remote = RemoteFile(tidy(filepath), local_copy_of(filepath))
             filepath = self._remote.local.as_posix()
         super().__init__(filepath=filepath, **arguments)  # type: ignore[call-arg]
 
     def expire(self) -> None:
         """Count as missing from now on, whatever lies on disk."""
         self._expired = True
+
+    @property
+    def place(self) -> str:
+        """Its file on this machine, or the folder of its versions."""
+        return str(self._filepath)  # type: ignore[attr-defined]
+
+    @property
+    def expired(self) -> bool:
+        """Whether it counts as missing, whatever lies on disk."""
+        return self._expired
 
     def saved_elsewhere(self) -> None:
         """Count as there again: another process has saved it."""
@@ -54,6 +65,10 @@ class AtomicSave:
 
     def save(self, data: Any) -> None:  # noqa: ANN401 - whatever the wrapped dataset takes
         """Write beside the destination, then replace it in one step."""
+        with recorded_as_planned(self.place):
+            self._put(data)
+
+    def _put(self, data: Any) -> None:  # noqa: ANN401 - not _save, which kedro would take for save
         write = super().save.__wrapped__  # type: ignore[misc]  # without kedro's wrapper, which wants the file in place
         path = Path(self._get_save_path())
         with atomic_path(path) as temporary:
@@ -77,7 +92,12 @@ class AtomicSave:
 
         Raises:
             DamagedFileError: naming the file and what to do.
+            DatasetError: the object is not there, whatever a copy holds.
         """
+        if self._remote is not None:
+            path = Path(self._get_load_path())  # type: ignore[attr-defined]
+            if not self._remote.exists(path):
+                raise DatasetError(f"{self._remote.url_of(path)} does not exist")
         if self.damaged:
             self._refuse_damaged()
         return super().load.__wrapped__(self)  # type: ignore[misc]
@@ -93,7 +113,10 @@ class AtomicSave:
         """Whether there is a file that is not what was written."""
         if not self.exists():  # type: ignore[attr-defined]
             return False
-        return is_damaged(self.local_file())
+        path = self.local_file()
+        if self._remote is not None and is_damaged(path):  # the copy, or the object?
+            self._remote.fetch(path, anew=True)
+        return is_damaged(path)
 
     def local_file(self) -> Path:
         """Return where what would be loaded lies on this machine; of object storage a copy."""

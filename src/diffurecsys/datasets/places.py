@@ -7,7 +7,7 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
-from diffurecsys.objects import ObjectError, fetch_folder, is_remote, local_copy_of
+from diffurecsys.objects import ObjectError, fetch_folder, is_remote, local_copy_of, tidy
 
 
 class PathDataset(AbstractDataset[None, Path]):
@@ -43,29 +43,28 @@ class PathDataset(AbstractDataset[None, Path]):
 
 
 class WrittenFolderDataset(PathDataset):
-    """A folder that a node writes files into; of object storage a copy, from which the node sends what is whole.
+    """A folder whose files nodes write and read one by one; of object storage a place for their copies.
 
-    Nodes send files with `diffurecsys.objects.publish_copy`.
+    `diffurecsys.objects.publish_copy` sends a file that is whole, `fetch_copy` gets one.
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._place = filepath
+        self._place = tidy(filepath) if is_remote(filepath) else ""
         super().__init__(
             filepath=local_copy_of(filepath).as_posix() if is_remote(filepath) else filepath, metadata=metadata
         )
 
+    def load(self) -> Path:
+        """Return the path, which need not exist, on the machine that asks."""
+        return local_copy_of(self._place) if self._place else super().load()
+
 
 class ReadFolderDataset(WrittenFolderDataset):
-    """A folder whose files are read by name; of object storage a copy, made anew of what has changed."""
+    """A folder whose files are listed and read; of object storage a copy, made anew of what has changed."""
 
     def load(self) -> Path:
         """Return the path, which need not exist, with what lies there now."""
-        if is_remote(self._place):
-            fetch_folder(self._fetched())
-        return super().load()
-
-    def _fetched(self) -> str:
-        return self._place
+        return fetch_folder(self._place) if self._place else super().load()
 
 
 class FinishedCellsDataset(ReadFolderDataset):
@@ -74,5 +73,7 @@ class FinishedCellsDataset(ReadFolderDataset):
     Those of other experiments, beside it, are fetched, too: a cell of theirs may be the very same.
     """
 
-    def _fetched(self) -> str:
-        return self._place.rpartition("/")[0]
+    def load(self) -> Path:
+        """Return the path, which need not exist, with what lies there now."""
+        above, _, own = self._place.rpartition("/")
+        return fetch_folder(above) / own if self._place else super().load()

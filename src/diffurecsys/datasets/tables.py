@@ -17,6 +17,7 @@ from diffurecsys.data.stored import DUCKDB, SPARK
 from diffurecsys.datasets.atomic import AtomicSave
 from diffurecsys.files import atomic_folder, content_digest, seal, unseal
 from diffurecsys.objects import ObjectError, is_remote
+from diffurecsys.provenance import recorded_as_planned
 
 
 class _TableFile(ibis.FileDataset):
@@ -69,11 +70,12 @@ class IbisFileDataset(AtomicSave, _TableFile):
                 shutil.rmtree(path)
             super().save(data)
             return
-        with atomic_folder(path) as temporary:
-            write_parquet_folder(data, self.connection, temporary)
-            digest = content_digest(temporary)
-            unseal(path)
-        seal(path, digest)
+        with recorded_as_planned(self.place):
+            with atomic_folder(path) as temporary:
+                write_parquet_folder(data, self.connection, temporary)
+                digest = content_digest(temporary)
+                unseal(path)
+            seal(path, digest)
         self._expired = False
 
     @property

@@ -82,6 +82,20 @@ def _looks_ahead(split: SplitParameters, preprocessing: PreprocessingParameters)
     ]
 
 
+PLACES = (
+    "raw",
+    "intermediate",
+    "primary",
+    "model_input",
+    "models",
+    "working",
+    "model_output",
+    "reporting",
+    "imported_cells",
+    "trials",
+)
+
+
 def check_dataset_name(shared: Mapping[str, Any]) -> None:
     """Check that the dataset an experiment's globals.yml names stands in datasets.yml.
 
@@ -91,6 +105,7 @@ def check_dataset_name(shared: Mapping[str, Any]) -> None:
     for needed in ("experiment", "dataset"):
         if shared.get(needed) is None:
             raise ParameterError(f"the experiment's globals.yml names no {needed}: add a line `{needed}: …`")
+    check_places(shared)
     written = shared.get("datasets", {})
     wrong = [key for key in written if not isinstance(key, str) or not DATASET_NAME.fullmatch(key)]
     name: Any = shared.get("dataset")
@@ -106,3 +121,19 @@ def check_dataset_name(shared: Mapping[str, Any]) -> None:
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
         raise ParameterError(f"globals.yml names the dataset {name!r}, which no datasets.yml describes; {hint}")
+
+
+def check_places(shared: Mapping[str, Any]) -> None:
+    """Check that every folder that globals.yml names is one, under a name that is known.
+
+    Raises:
+        ParameterError: a name is nearly one of them, or a place is no text or none that can be used.
+    """
+    for key, place in shared.items():
+        if key not in PLACES:
+            if isinstance(key, str) and (close := get_close_matches(key, PLACES, n=1, cutoff=0.85)):
+                raise ParameterError(f"globals.yml: {key} names nothing; did you mean {close[0]}?")
+        elif not isinstance(place, str) or not place.strip():
+            raise ParameterError(f"globals.yml: {key} must be a folder, got {place!r}")
+        elif place.lower().startswith("file:"):
+            raise ParameterError(f"globals.yml: {key} is {place!r}: write the path alone")

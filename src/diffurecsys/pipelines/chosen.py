@@ -14,6 +14,7 @@ from diffurecsys.evaluation.metrics import metrics_from_ranks
 from diffurecsys.evaluation.ranks import Ranking
 from diffurecsys.models.imported import IMPORTED
 from diffurecsys.models.weights import RankerWeights, load_weights
+from diffurecsys.objects import fetch_copy
 from diffurecsys.pipelines.arrays import ranks_by_seed
 from diffurecsys.serving.settings import BEST, FINAL
 from diffurecsys.study import Cell, Study
@@ -77,6 +78,7 @@ def load_chosen(path: Path, data: StudyData) -> RankerWeights:
     Raises:
         DataError: they belong to other data, or were left behind where they were made.
     """
+    fetch_copy(path)
     weights = load_weights(path)
     if weights.data != data.fingerprint:
         raise DataError(f"{path} was made from other sequences or another split: run the pipeline that makes it again")

@@ -143,6 +143,8 @@ class _Run:
                 self._take_finished()
 
     def _submit(self, client: Client, node: Node) -> Future:
+        for name in node.outputs:  # a kill from here on leaves what is not known to be up to date
+            self._hooks.hook.before_dataset_saved(dataset_name=name, data=None, node=node)
         names = {*node.inputs, *node.outputs}
         work = Assignment(
             node=node,
