@@ -179,6 +179,12 @@ def test_wrong_values_are_named(wrong, message):
         dataclasses.replace(CONFIG, **wrong)
 
 
+def test_one_step_is_served_but_where_embeddings_are_expected():
+    assert CONFIG.steps_for("serving") == 1
+    assert CONFIG.steps_for("evaluation") is None
+    assert dataclasses.replace(CONFIG, rounding="expected").steps_for("serving") is None
+
+
 def test_steps_for_each_purpose():
     config = dataclasses.replace(CONFIG, validation_steps=2, serving_steps=4)
     assert [config.steps_for(purpose) for purpose in ("validation", "evaluation", "serving")] == [2, None, 4]
