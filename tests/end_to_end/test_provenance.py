@@ -177,8 +177,8 @@ def test_what_a_killed_pool_of_processes_made_is_known(method, make_tiny):
     while table.stat().st_mtime_ns == written and process.poll() is None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert table.read_bytes() != before
+    printed, _ = process.communicate()
+    assert table.read_bytes() != before, printed
 
     project.run("ingestion", "preprocessing", env="tiny", only_missing_outputs=True)
     assert table.read_bytes() == before
