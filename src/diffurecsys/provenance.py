@@ -90,9 +90,11 @@ def write_plan(folder: Path, records: Path, planned: Mapping[str, tuple[str, str
 
 
 def discard_plan() -> None:
-    """Forget it: the run is over."""
-    if place := os.environ.pop(PLAN, ""):
-        Path(place).unlink(missing_ok=True)
+    """Forget this process's plan: its run is over."""
+    path = Path(os.environ.get(PLAN, ""))
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["process"] == os.getpid():
+        path.unlink()
+        del os.environ[PLAN]
 
 
 @contextmanager

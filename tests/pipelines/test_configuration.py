@@ -199,6 +199,22 @@ def test_a_name_that_yaml_reads_otherwise_or_that_is_no_folder_is_named(said, da
     assert {path.name for path in project.root.iterdir()} == {"conf", "src", "pyproject.toml", ".telemetry"}
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("workng: /fast", r"workng names nothing; did you mean working\?"),
+        ("modelss: s3://bucket/models", r"modelss names nothing; did you mean models\?"),
+        ("working:", r"working must be a folder, got None"),
+        ("reporting: ''", r"reporting must be a folder, got ''"),
+        ("models: file:///data", r"models is 'file:///data': write the path alone"),
+    ],
+)
+def test_folders_of_globals_are_checked(line, message, project):
+    project.add_experiment("mine", globals=f"experiment: mine\ndataset: sample\n{line}\n")
+    with pytest.raises(ParameterError, match=message), project.session("mine") as session:
+        session.load_context()
+
+
 def test_a_quoted_number_can_name_a_dataset(project):
     project.add_experiment(
         "mine",

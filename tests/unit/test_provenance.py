@@ -9,7 +9,16 @@ import pytest
 from kedro.pipeline import Pipeline, node
 
 from diffurecsys.models.families.diffurec import DiffuRecConfig
-from diffurecsys.provenance import Provenance, describe_parameter, expected_digests, file_digest
+from diffurecsys.provenance import (
+    PLAN,
+    Provenance,
+    describe_parameter,
+    discard_plan,
+    expected_digests,
+    file_digest,
+    recorded_as_planned,
+    write_plan,
+)
 from diffurecsys.study import Cell, RankerSpec
 from diffurecsys.training import TrainingConfig
 
@@ -118,3 +127,26 @@ def test_records_are_kept_by_dataset_and_written_only_where_they_change(tmp_path
     provenance.record([("sasrec.seed_0.weights", "3"), ("study_ranks", "2")])
     assert provenance.recorded("sasrec.seed_0.weights") == "3"
     assert file.stat().st_mtime_ns == 1
+
+
+def test_another_process_records_as_the_run_wrote_down(tmp_path, monkeypatch):
+    monkeypatch.delenv(PLAN, raising=False)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    write_plan(tmp_path, tmp_path / "records", {"data/one.csv": ("one", "digest")})
+    with recorded_as_planned("data/one.csv"):
+        pass
+    assert not (tmp_path / "records").exists()  # the run itself, whose hooks record
+
+    monkeypatch.setattr(os, "getpid", lambda: 2)
+    records = Provenance(tmp_path / "records")
+    with recorded_as_planned("data/other.csv"):
+        pass
+    with recorded_as_planned("data/one.csv"):
+        assert records.recorded("one") == "unfinished"
+    assert records.recorded("one") == "digest"
+    discard_plan()
+    assert PLAN in os.environ  # that run goes on
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    discard_plan()
+    assert PLAN not in os.environ
+    assert not (tmp_path / ".plan.json").exists()

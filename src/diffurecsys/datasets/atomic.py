@@ -114,9 +114,11 @@ class AtomicSave:
         if not self.exists():  # type: ignore[attr-defined]
             return False
         path = self.local_file()
-        if self._remote is not None and is_damaged(path):  # the copy, or the object?
+        damaged = is_damaged(path)
+        if damaged and self._remote is not None:  # the copy, or the object?
             self._remote.fetch(path, anew=True)
-        return is_damaged(path)
+            damaged = is_damaged(path)
+        return damaged
 
     def local_file(self) -> Path:
         """Return where what would be loaded lies on this machine; of object storage a copy."""

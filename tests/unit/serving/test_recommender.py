@@ -11,7 +11,7 @@ from torch import nn
 
 from diffurecsys.data.packing import pack_histories
 from diffurecsys.errors import DataError
-from diffurecsys.models import Capabilities, Ranker, RankerConfig, VectorRanker, build_ranker
+from diffurecsys.models import Capabilities, Ranker, RankerConfig, VectorRanker, base, build_ranker
 from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.models.weights import RankerWeights, config_from, save_weights
 from diffurecsys.serving import recommender as module
@@ -329,3 +329,16 @@ def test_a_recommendation_is_what_evaluation_ranks_first():
     with torch.inference_mode():
         scores = ranker.score(pack_histories([[2, 3]]), torch.Generator())[0]
     assert result.items == tuple(NAMES[number] for number in scores.argsort(descending=True).tolist())
+
+
+def test_items_lie_by_columns_where_they_are_served_and_there_is_room(monkeypatch):
+    ranker = build_ranker("diffurec", DiffuRecConfig(width=8, blocks=1, heads=2), 5, torch.Generator().manual_seed(0))
+    by_rows = ranker.eval().item_vectors()
+    ranker.settle()
+    assert ranker.item_vectors().T.is_contiguous()
+    assert torch.equal(ranker.item_vectors(), by_rows)
+    monkeypatch.setattr(base, "MAX_SECOND_COPY", by_rows.nbytes - 1)
+    ranker.settle()
+    assert ranker.item_vectors().data_ptr() == ranker.embedding.weight.data_ptr()
+    ranker.train()
+    assert ranker.item_vectors().requires_grad
