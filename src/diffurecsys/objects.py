@@ -65,6 +65,14 @@ def _object_of(path: Path) -> RemoteFile | None:
     return None
 
 
+def place_of(path: Path) -> str:
+    """Return where people find a file: the object whose copy it is, or its path, from here where it lies below."""
+    if (remote := _object_of(path)) is not None:
+        return remote.url
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def publish_copy(path: Path) -> None:
     """Send a file, and its seal, to the object whose copy it is; a file that is none's copy stays where it is.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -58,6 +59,8 @@ def test_a_study_lies_in_a_bucket_and_another_machine_goes_on(bucket, make_tiny,
     project = anew()
     params = {"study": {"rankers": ["popularity", "sasrec"], "n_seeds": 1}, "recommend": {"model": "sasrec"}}
     project.run("train_eval", env="tiny", params=params)
+    said = project.catalog("tiny", params).load("report_txt")
+    assert re.search(r"The report: s3://study/reporting/tiny/report\.html/\S+/report\.html", said)
     ranks = project.catalog("tiny", params).load("study_ranks")
     left = [path for path in (project.root / "data").glob("0[235678]*/**/*") if path.is_file()]
     assert not [path for path in left if path.suffix in (".parquet", ".safetensors", ".npz", ".html", ".csv", ".png")]

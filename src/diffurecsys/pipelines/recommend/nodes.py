@@ -12,7 +12,7 @@ import pandas as pd
 from diffurecsys.columns import ITEM_ID, TITLE, USER, USER_ID
 from diffurecsys.data.split import StudyData
 from diffurecsys.data.stored import read_table
-from diffurecsys.objects import publish_copy
+from diffurecsys.objects import place_of, publish_copy
 from diffurecsys.pipelines.chosen import load_model
 from diffurecsys.progress import users_progress
 from diffurecsys.serving.batch import KnownUsers, write_recommendations
@@ -85,7 +85,7 @@ def recommend_to_users(
             on_users=on_users,
         )
     publish_copy(output)
-    logger.info("%s holds %s recommendations for %s users", output, f"{written.rows:,}", f"{written.users:,}")
+    logger.info("%s holds %s recommendations for %s users", place_of(output), f"{written.rows:,}", f"{written.users:,}")
     record = {
         "file": output.name,
         "model": model,

@@ -12,6 +12,7 @@ import pandas as pd
 
 from diffurecsys.data.split import StudyData
 from diffurecsys.evaluation.significance.seeds import few_seeds_warning
+from diffurecsys.objects import place_of
 from diffurecsys.pipelines.scores import study_leaderboard
 from diffurecsys.reporting.answer import closing_words
 from diffurecsys.reporting.paper import paper_results
@@ -124,9 +125,7 @@ def summarise_experiments(reporting_folder: Path, summary_record: dict[str, Any]
 def close_study(reporting_folder: Path, summary_record: dict[str, Any], _summary: str) -> str:
     """Say at the end of a run what came out and where the report lies."""
     page = reporting_folder / str(_linked(summary_record, reporting_folder)["link"])
-    here = Path.cwd()
-    place = page.relative_to(here) if page.is_relative_to(here) else page
-    lines = closing_words(summary_record["answer"], str(place))
+    lines = closing_words(summary_record["answer"], place_of(page))
     for line in lines:
         logger.info(line)
     return "\n".join(lines) + "\n"
