@@ -44,7 +44,7 @@ from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
 from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.training import TrainingConfig, derive_generator, train
 from diffurecsys.training.config import Precision
-from diffurecsys.training.device import autocast, resolve_device
+from diffurecsys.training.device import autocast, in_precision, resolve_device
 from flops import forward_flops
 from training_throughput import stepper
 
@@ -118,7 +118,7 @@ def check_against_the_host(job: Job) -> dict[str, float]:
 
     def loss(on: PackedBatch, to: To, *, precision: Precision) -> list[Tensor]:
         x, items = to(query / 4).requires_grad_(), to(key_value[:, :width] / 4).requires_grad_()
-        with autocast(job.device, precision if on is there else "float32"):
+        with in_precision(job.device, precision if on is there else "float32"):
             value = catalogue_cross_entropy(x, items, on.items % tokens)
         return [value.detach(), *torch.autograd.grad(value, [x, items])]
 
@@ -127,7 +127,7 @@ def check_against_the_host(job: Job) -> dict[str, float]:
         for weight in model.parameters():
             weight.data = weight.data.bfloat16().float()
         model.to(on.items.device)
-        with autocast(on.items.device, precision if on is there else "float32"):
+        with in_precision(on.items.device, precision if on is there else "float32"):
             value = model.loss(on, derive_generator(0, "noise", on.items.device))
         value.backward()
         return [value.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])]

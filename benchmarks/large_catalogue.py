@@ -26,7 +26,7 @@ from diffurecsys.models.families import diffurec
 from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.serving.top_items import top_items
 from diffurecsys.training import derive_generator
-from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
+from diffurecsys.training.device import in_precision, keep_freed_memory, resolve_device
 from diffurecsys.training.optimisation import LazyAdam
 from flops import forward_flops
 
@@ -71,7 +71,7 @@ def main() -> None:
         synchronise(device)
         began = time.perf_counter()
         optimiser.zero_grad(set_to_none=True)
-        with autocast(device, "auto"):
+        with in_precision(device, "auto"):
             loss = model.loss(batch, noise)
         loss.backward()
         if not args.lazy:

@@ -28,7 +28,7 @@ from common import (
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.training import derive_generator
-from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
+from diffurecsys.training.device import in_precision, keep_freed_memory, resolve_device
 from flops import forward_flops
 from padded import PaddedDiffuRec
 
@@ -42,7 +42,7 @@ def stepper(model: nn.Module, losses: Losses, device: torch.device) -> Step:
 
     def step(batch: PackedBatch) -> None:
         optimiser.zero_grad(set_to_none=True)
-        with autocast(device, "auto"):
+        with in_precision(device, "auto"):
             for value in losses(batch):
                 value.backward()
         optimiser.step()

@@ -26,7 +26,7 @@ from diffurecsys.data.schemes import SCHEMES
 from diffurecsys.data.split import StudyData, load_split
 from diffurecsys.models.families.sasrec import SASRecConfig
 from diffurecsys.models.registry import build_ranker
-from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
+from diffurecsys.training.device import in_precision, keep_freed_memory, resolve_device
 from diffurecsys.training.seeding import derive_generator
 
 Losses = Callable[[PackedBatch], Tensor]
@@ -75,7 +75,7 @@ def stepper(model: nn.Module, losses: Losses, device: torch.device) -> Callable[
 
     def step(batch: PackedBatch) -> None:
         optimiser.zero_grad(set_to_none=True)
-        with autocast(device, "auto"):
+        with in_precision(device, "auto"):
             loss = losses(batch)
         loss.backward()
         optimiser.step()

@@ -7,13 +7,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from diffurecsys.layers.attention import attention
 from diffurecsys.layers.causal_attention import causal_attention
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.feed_forward import FeedForward
 from diffurecsys.layers.initialisation import draw_linear
+from diffurecsys.layers.products import Linear, linear
 from diffurecsys.layers.relative_attention import relative_attention
 from diffurecsys.layers.segments import Segments
 
@@ -50,8 +50,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.causal = causal
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.output = nn.Linear(width, width)
+        self.query_key_value = Linear(width, 3 * width)
+        self.output = Linear(width, width)
         self.distance_bias: nn.Parameter | None = None
         if distances:
             slope = 0.5 ** torch.arange(1, heads + 1)
@@ -72,8 +72,8 @@ class SelfAttention(nn.Module):
         width = x.shape[-1]
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
         asking = x.index_select(0, segments.last) if last_only else x
-        query = F.linear(asking, weight[:width], bias[:width])
-        key_value = F.linear(x, weight[width:], bias[width:])
+        query = linear(asking, weight[:width], bias[:width])
+        key_value = linear(x, weight[width:], bias[width:])
         if self.causal:
             attended = causal_attention(query, key_value, segments, self.heads, self.distance_bias)
         elif self.distance_bias is not None:
@@ -90,9 +90,9 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.output = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key_value = Linear(width, 2 * width)
+        self.output = Linear(width, width)
 
     def forward(self, query_from: Tensor, keys_values: Tensor, segments: Segments) -> Tensor:
         """Attend from `[tokens, width]` over `[tokens, 2 width]`, what `key_value` made of the other stream."""

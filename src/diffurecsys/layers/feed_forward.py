@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from diffurecsys.layers.dropout import Dropout, DropoutMasks
+from diffurecsys.layers.products import add_product, multiply, product_type, rounded
 
 BLOCK_BYTES = 2 << 20  # of one hidden activation at a time
 FEW = 64  # rows: calling a dozen operations costs more than they save
@@ -40,12 +41,12 @@ class FeedForward(nn.Module):
         masks = DropoutMasks(self.dropout.rate, generator, x.device) if self.dropout.active else None
         parameters = (self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias)
         if torch.is_grad_enabled():
-            blocked: Tensor = _BlockedFeedForward.apply(x, *parameters, masks)
+            blocked: Tensor = _BlockedFeedForward.apply(x, *parameters, masks, product_type(x))
             return blocked
         if masks is None and len(x) <= FEW:
             few: Tensor = F.linear(F.gelu(F.linear(x, *parameters[:2]), approximate="tanh"), *parameters[2:])
             return few
-        return _forward(x, *parameters, masks, None)
+        return _forward(x, *parameters, masks, None, product_type(x))
 
 
 def _forward(
@@ -56,22 +57,24 @@ def _forward(
     outer_bias: Tensor,
     masks: DropoutMasks | None,
     before: Tensor | None,
+    dtype: torch.dtype,
 ) -> Tensor:
     """Map `x`; keep the hidden pre-activations, dropped ones lowered by `LOWERED`, in `before` where it is given."""
     rows = _rows(inner)
     out, linear = torch.empty_like(x), x.new_tensor(LINEAR)
     shape = (min(rows, len(x)), len(inner))
     buffers = [x.new_empty(shape) for _ in range(2 if before is not None else 3)]
+    inner, outer = inner.to(dtype), outer.to(dtype)
     for begin in range(0, len(x), rows):
         block = slice(begin, begin + rows)
         part = x[block]
         gate, scratch, *own = (buffer[: len(part)] for buffer in buffers)
         z = own[0] if before is None else before[block]
-        torch.addmm(inner_bias, part, inner.T, out=z)
+        multiply(z, part, inner.T, bias=inner_bias)
         if masks is not None:
             z.add_(masks.dropped(z.shape, out=scratch), alpha=LOWERED)
         hidden = _gate(z, linear, gate, scratch).mul_(z)
-        torch.addmm(outer_bias, hidden, outer.T, alpha=1 if masks is None else masks.scale, out=out[block])
+        multiply(out[block], hidden, outer.T, bias=outer_bias, scale=1 if masks is None else masks.scale)
     return out
 
 
@@ -87,10 +90,12 @@ class _BlockedFeedForward(torch.autograd.Function):
         outer: Tensor,
         outer_bias: Tensor,
         masks: DropoutMasks | None,
+        dtype: torch.dtype,
     ) -> Tensor:
         before = x.new_empty((len(x), len(inner)))
-        out = _forward(x, inner, inner_bias, outer, outer_bias, masks, before)
+        out = _forward(x, inner, inner_bias, outer, outer_bias, masks, before, dtype)
         ctx.save_for_backward(x, inner, outer, before)
+        ctx.dtype = dtype
         ctx.scale = 1 if masks is None else masks.scale
         return out
 
@@ -102,21 +107,24 @@ class _BlockedFeedForward(torch.autograd.Function):
         x_grad = torch.empty_like(x)
         inner_grad, outer_grad, bias_grad = torch.zeros_like(inner), torch.zeros_like(outer), x.new_zeros(len(inner))
         buffers = [x.new_empty((min(rows, len(x)), len(inner))) for _ in range(4)]
+        inner, outer = inner.to(ctx.dtype), outer.to(ctx.dtype)
         for begin in range(0, len(x), rows):
             block = slice(begin, begin + rows)
-            z, part, upstream = before[block], x[block], grad[block]
-            gate, slope, hidden, z_grad = (buffer[: len(part)] for buffer in buffers)
+            z, part, upstream = before[block], rounded(x[block], ctx.dtype), rounded(grad[block], ctx.dtype)
+            gate, slope, hidden, z_grad = (buffer[: len(z)] for buffer in buffers)
             _gate(z, linear, gate, slope)  # leaves z² in `slope`
             torch.mul(z, gate, out=hidden)
             # GELU' = gate + hidden (1 - gate) (LINEAR + 3 CUBIC z²)
             torch.add(linear, slope, alpha=3 * CUBIC, out=slope).mul_(hidden)
             torch.addcmul(slope, slope, gate, value=-1, out=slope).add_(gate)
-            torch.addmm(z_grad, upstream, outer, beta=0, alpha=ctx.scale, out=z_grad).mul_(slope)
-            outer_grad.addmm_(upstream.T, hidden, alpha=ctx.scale)
-            inner_grad.addmm_(z_grad.T, part)
+            multiply(z_grad, upstream, outer, scale=ctx.scale)
+            z_grad.mul_(slope)
+            add_product(outer_grad, upstream.T, rounded(hidden, ctx.dtype), scale=ctx.scale)
             bias_grad.add_(z_grad.sum(0))
-            torch.mm(z_grad, inner, out=x_grad[block])
-        return x_grad, inner_grad, bias_grad, outer_grad, grad.sum(0), None
+            z_grad = rounded(z_grad, ctx.dtype)
+            add_product(inner_grad, z_grad.T, part)
+            multiply(x_grad[block], z_grad, inner)
+        return x_grad, inner_grad, bias_grad, outer_grad, grad.sum(0), None, None
 
 
 def _gate(z: Tensor, linear: Tensor, out: Tensor, square: Tensor) -> Tensor:

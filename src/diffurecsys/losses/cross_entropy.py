@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from diffurecsys.layers.products import product_type
+from diffurecsys.losses.blocked_cross_entropy import BlockedCrossEntropy
+
 CHUNK_BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}  # of scores at a time: near the size of a processor's cache …
 MIN_ROWS = 128  # … but enough rows that reading a large catalogue pays: 512 MB of scores for a million items
 
@@ -15,18 +18,35 @@ MIN_ROWS = 128  # … but enough rows that reading a large catalogue pays: 512 M
 def catalogue_cross_entropy(x: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     """Mean of -log softmax(x · itemsᵀ)[target] (Eq. 25).
 
-    Scores, loss and gradients are computed together, some rows at a time. Under autocast the products are in its
-    type; the softmax and the sum of the gradients are float32 throughout.
+    Scores, loss and gradients are computed together, some rows at a time. Under autocast, and on the host inside
+    `products_in`, the products are in its type; the softmax's sums and those of the gradients are float32 throughout.
 
     Args:
         x: `[batch, width]`.
         items: float32 `[n_items, width]`.
         targets: int64 `[batch]`.
     """
+    if x.dtype == items.dtype != product_type(x):
+        return blocked_cross_entropy(x, items, targets)
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else items.dtype
     with torch.autocast(device, enabled=False):
         loss: Tensor = _CatalogueCrossEntropy.apply(x, items, targets, dtype)
+    return loss
+
+
+def blocked_cross_entropy(x: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    """Mean of -log softmax(x · itemsᵀ)[target], as `catalogue_cross_entropy`; on a CPU faster, sums in another order.
+
+    Args:
+        x: `[rows, width]`.
+        items: float32 `[n_items, width]`.
+        targets: int64 `[rows]`.
+    """
+    dtype = product_type(x)
+    if x.dtype != items.dtype or not x.is_cpu or (dtype == x.dtype and torch.is_autocast_enabled("cpu")):
+        return catalogue_cross_entropy(x, items, targets)
+    loss: Tensor = BlockedCrossEntropy.apply(x, items, targets, dtype)
     return loss
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from diffurecsys.layers.item_table import rows_of
+from diffurecsys.layers.products import linear
 from diffurecsys.layers.similarity import Similarity, offered_vectors
 
 
@@ -83,6 +84,6 @@ def sampled_cross_entropy(
     """
     own_items, drawn_items = (offered_vectors(rows_of(table, index), similarity) for index in (targets, negatives))
     own = (x * own_items).sum(dim=1, keepdim=True).float()  # (batch, 1)
-    others = (x @ drawn_items.T).float() - log_expected
+    others = linear(x, drawn_items).float() - log_expected
     others = others.masked_fill(targets[:, None] == negatives, float("-inf"))
     return (torch.cat([own, others], dim=1).logsumexp(dim=1, keepdim=True) - own).mean()

@@ -40,7 +40,8 @@ class TrainingConfig:
         validate_every: epochs between validations on NDCG@10.
         patience: stop after this many validations without improvement; None trains all epochs.
         checkpoint_every: epochs between checkpoints.
-        precision: `auto` is bfloat16 autocast on CUDA and float32 elsewhere.
+        precision: of products in training. `auto` is bfloat16 on CUDA (autocast) and on processors that multiply it
+            faster (losses over items, linear maps; all else, validation and ranking stay float32), else float32.
         device: `auto` is CUDA where there is one.
     """
 

@@ -19,7 +19,7 @@ from diffurecsys.machine import describe_machine, forget_peak_memory, peak_memor
 from diffurecsys.models.base import Ranker, scorer
 from diffurecsys.models.weights import RankerWeights
 from diffurecsys.study import Cell
-from diffurecsys.training.device import keep_freed_memory, resolve_device
+from diffurecsys.training.device import keep_freed_memory, resolve_device, resolve_precision
 from diffurecsys.training.learn import learn
 from diffurecsys.training.records import EpochRecord, StepRecord
 from diffurecsys.training.refit import refit
@@ -68,8 +68,9 @@ def fit_cell(
         Weights on the host. The record holds: ranker, seed, identity, data (fingerprint), family, version, network,
         training (None where nothing trains), parameters (their number), seconds (of observing, training and
         calibrating, without validation), epochs, epochs_planned, best_epoch, finished_early, resumed_from, loss (of the
-        best epoch), calibrated (what was chosen on validation), peak_memory (bytes, see `machine.peak_memory`; of all
-        that `seconds` are of), users_per_second (ranked as in evaluation, of some validation users), device, machine,
+        best epoch), precision (of training), calibrated (what was chosen on validation), peak_memory (bytes, see
+        `machine.peak_memory`; of all that `seconds` are of), users_per_second (ranked as in evaluation, of some
+        validation users), device, machine,
         and processes, where there were several.
     """
     spec, epochs, team = cell.spec, {}, current_team()
@@ -84,6 +85,7 @@ def fit_cell(
             "finished_early": result.finished_early,
             "resumed_from": result.resumed_from,
             "loss": history[result.best_epoch - 1].loss,
+            "precision": resolve_precision(device, spec.training.precision),
         }
     began = perf_counter()
     calibrated = ranker.calibrate(data, derive_generator(cell.seed, "calibrate", device))

@@ -24,7 +24,7 @@ from diffurecsys.layers.item_table import densify_gradients
 from diffurecsys.models.base import Ranker, scorer
 from diffurecsys.training.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from diffurecsys.training.config import TrainingConfig
-from diffurecsys.training.device import autocast, keep_freed_memory, resolve_device
+from diffurecsys.training.device import autocast, in_precision, keep_freed_memory, resolve_device, resolve_precision
 from diffurecsys.training.optimisation import WeightAverage, make_optimiser, make_scheduler
 from diffurecsys.training.records import EpochRecord, StepRecord, TrainingResult
 from diffurecsys.training.seeding import derive_generator
@@ -79,8 +79,9 @@ def train(
     if not data.split.train.n_targets:
         raise DataError("there are no training examples: every user needs at least four interactions to give one")
     run = _Run(ranker, data, config, seed, stop_after, title)
+    precision = resolve_precision(run.device, config.precision)
     identity = fingerprint(
-        replace(config, device="auto", checkpoint_every=1),  # where and how often change no number
+        replace(config, device="auto", checkpoint_every=1, precision=precision),  # where, how often change no number
         ranker.config,
         type(ranker),
         version,
@@ -187,7 +188,7 @@ class _Run:
 
     def _step(self, share: Share, noise: torch.Generator) -> Tensor:
         self.optimiser.zero_grad(set_to_none=True)
-        with autocast(self.device, self.config.precision), share.taken():
+        with in_precision(self.device, self.config.precision), share.taken():
             loss = self.loss(share.batch, noise)
         loss = share.backward(loss)
         if self.config.optimiser != "lazy_adam":

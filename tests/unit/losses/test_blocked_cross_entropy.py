@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from diffurecsys.losses.blocked_cross_entropy import ITEMS, LARGEST, ROWS, blocked_cross_entropy
+from diffurecsys.layers.products import products_in
+from diffurecsys.losses.blocked_cross_entropy import ITEMS, LARGEST, ROWS
+from diffurecsys.losses.cross_entropy import blocked_cross_entropy, catalogue_cross_entropy
 from diffurecsys.losses.sampled import sampled_cross_entropy
 
 
@@ -58,3 +60,23 @@ def test_under_autocast_the_products_are_in_its_type():
     # each score of size up to |x| |e| is rounded to bfloat16 once more, 2^-9 of itself
     bound = float(x.norm(dim=1).max() * items.norm(dim=1).max()) * 2**-8
     assert abs(float(loss) - float(rounded)) < bound
+
+
+@pytest.mark.parametrize("loss", [blocked_cross_entropy, catalogue_cross_entropy])
+@pytest.mark.parametrize("scale", [1.0, 10.0])  # below and above the bound
+@pytest.mark.parametrize(("rows", "n_items"), [(5, 3), (ROWS + 7, 50), (9, ITEMS + 3)])
+def test_with_products_in_bfloat16_it_is_near_the_loss_of_rounded_factors(rows, n_items, scale, loss):
+    x, items, targets = (t.detach() for t in inputs(rows, n_items, width=16, scale=scale))
+    x, items = x.float().requires_grad_(), items.float().requires_grad_()
+    with products_in(torch.bfloat16):
+        got = loss(x, items, targets)
+    near, offered = (t.detach().bfloat16().float().requires_grad_() for t in (x, items))
+    expected = F.cross_entropy(near @ offered.T, targets)
+    # scores and their exponentials are rounded once each, relatively by 2^-9
+    bound = float((x.norm(dim=1).max() * items.norm(dim=1).max()).detach()) * 2**-8
+    assert got.dtype == torch.float32
+    assert abs(got.item() - expected.item()) < bound
+    for gradient, reference in zip(
+        torch.autograd.grad(got, (x, items)), torch.autograd.grad(expected, (near, offered)), strict=True
+    ):
+        assert float((gradient - reference).norm() / reference.norm()) < max(2**-6, bound / 2)

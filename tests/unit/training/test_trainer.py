@@ -16,7 +16,7 @@ from diffurecsys.data.store import SequenceStore
 from diffurecsys.errors import DataError
 from diffurecsys.models import Ranker, RankerConfig, build_ranker
 from diffurecsys.models.families.diffurec import DiffuRecConfig
-from diffurecsys.training import TrainingConfig, derive_generator, train
+from diffurecsys.training import TrainingConfig, derive_generator, device, train
 from diffurecsys.training.trainer import NonFiniteLossError
 
 STORE = SequenceStore.from_lists([[(u + step) % 20 for step in range(4 + u % 5)] for u in range(60)], n_items=20)
@@ -201,6 +201,16 @@ def test_bfloat16_learns_too():
     result = run(epochs=30, precision="bfloat16")
     assert max(record.validation["NDCG@10"] for record in result.history) > 0.8
     assert all(tensor.dtype == torch.float32 for tensor in result.state.values())
+
+
+def test_a_checkpoint_of_another_precision_is_not_continued(tmp_path, monkeypatch):
+    """`auto` is another precision on another processor: one training never mixes them."""
+    resumed = []
+    for known in (True, False):
+        monkeypatch.setattr(device, "multiplies_bfloat16", lambda known=known: known)
+        resumed.append(run(epochs=2, precision="auto", checkpoint_path=tmp_path / "checkpoint.pt").resumed_from)
+    assert resumed == [0, 0]
+    assert run(epochs=2, precision="float32", checkpoint_path=tmp_path / "checkpoint.pt").resumed_from == 2
 
 
 def test_an_absent_device_is_a_clear_error():

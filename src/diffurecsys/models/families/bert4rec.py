@@ -21,8 +21,9 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import NORM_EPS, Encoder, Positions
 from diffurecsys.layers.item_table import item_table
+from diffurecsys.layers.products import Linear
 from diffurecsys.layers.segments import Segments
-from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
+from diffurecsys.losses.cross_entropy import blocked_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
 
 
@@ -93,7 +94,7 @@ class BERT4Rec(VectorRanker):
             positions=config.positions,
             max_length=config.max_length,
         )
-        self.head = nn.Linear(config.width, config.width)
+        self.head = Linear(config.width, config.width)
         self.head_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
         self.bias = nn.Parameter(torch.zeros(n_items))
 

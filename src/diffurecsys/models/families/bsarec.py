@@ -28,7 +28,7 @@ from diffurecsys.data.split import StudyData
 from diffurecsys.layers.encoder import NORM_EPS, Block, Encoder
 from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
-from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
+from diffurecsys.losses.cross_entropy import blocked_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
 
 Filter = Literal["whole", "causal"]

@@ -22,8 +22,9 @@ from diffurecsys.data.split import StudyData
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.encoder import NORM_EPS, Encoder, Norm, Positions, SelfAttention
 from diffurecsys.layers.item_table import item_table
+from diffurecsys.layers.products import Linear
 from diffurecsys.layers.segments import Segments
-from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
+from diffurecsys.losses.cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
 
@@ -86,8 +87,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width: int, dropout: float, inner: int) -> None:
         super().__init__()
-        self.inner = nn.Linear(width, 2 * inner, bias=False)
-        self.outer = nn.Linear(inner, width, bias=False)
+        self.inner = Linear(width, 2 * inner, bias=False)
+        self.outer = Linear(inner, width, bias=False)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -118,10 +119,10 @@ class GatedBlock(nn.Module):
             raise ValueError(f"gated blocks normalise what goes into sub-layers, got norm {norm!r}")
         self.attention_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.attention = SelfAttention(width, heads, causal=causal, distances=distances)
-        self.attention_gate = nn.Linear(width, width)
+        self.attention_gate = Linear(width, width)
         self.feed_forward_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.feed_forward = SwiGLU(width, dropout, inner)
-        self.feed_forward_gate = nn.Linear(width, width)
+        self.feed_forward_gate = Linear(width, width)
         self.dropout = Dropout(dropout)
 
     def forward(

@@ -25,9 +25,10 @@ from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
 from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.item_table import gets_rows, item_table
+from diffurecsys.layers.products import Linear
 from diffurecsys.layers.recurrent import time_major
 from diffurecsys.layers.segments import Segments
-from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
+from diffurecsys.losses.cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker
 
@@ -88,7 +89,7 @@ class GRU4Rec(VectorRanker):
         self.embedding = item_table(n_items, config.width)
         self.dropout = Dropout(config.dropout)
         self.gru = nn.GRU(config.width, config.hidden, config.layers, bias=False)
-        self.output = nn.Linear(config.hidden, config.width)
+        self.output = Linear(config.hidden, config.width)
         self.sampler = None if config.loss == "cross_entropy" else NegativeSampler(n_items, config.negatives)
 
     def initialise(self, generator: torch.Generator) -> None:

@@ -27,8 +27,9 @@ from diffurecsys.layers.dropout import Dropout
 from diffurecsys.layers.encoder import Encoder
 from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.normalisation import unit_rows
+from diffurecsys.layers.products import Linear
 from diffurecsys.layers.segments import Segments
-from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
+from diffurecsys.losses.cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.sampled import NegativeSampler, sampled_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, RankerConfig, VectorRanker, refuse_longer_histories
 
@@ -99,11 +100,11 @@ class TransducerBlock(nn.Module):
         super().__init__()
         self.heads, self.max_length = heads, max_length
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.gate_value_query_key = nn.Linear(width, 4 * width, bias=False)
+        self.gate_value_query_key = Linear(width, 4 * width, bias=False)
         self.distance_bias = nn.Parameter(torch.zeros(max_length))
         self.attention_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.dropout = Dropout(dropout)
-        self.output = nn.Linear(width, width)
+        self.output = Linear(width, width)
 
     def forward(
         self, x: Tensor, segments: Segments, generator: torch.Generator | None, *, last_only: bool = False

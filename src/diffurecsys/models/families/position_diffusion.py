@@ -28,7 +28,7 @@ from diffurecsys.layers.item_table import item_table
 from diffurecsys.layers.segments import Segments
 from diffurecsys.layers.similarity import Similarity, asked_vectors, offered_vectors
 from diffurecsys.layers.step_embedding import StepEmbedding
-from diffurecsys.losses.blocked_cross_entropy import blocked_cross_entropy
+from diffurecsys.losses.cross_entropy import blocked_cross_entropy
 from diffurecsys.losses.marginal import marginal_cross_entropy
 from diffurecsys.models.base import Capabilities, Family, Purpose, VectorRanker
 from diffurecsys.models.reverse import ReverseConfig, walk_back

@@ -65,7 +65,7 @@ def _row(cell: Cell, record: dict[str, Any], users: int) -> dict[str, Any]:
         "peak_memory": record.get("peak_memory"),
         "device": record["machine"]["device"],
         "cpu": record["machine"]["cpu"],
-        "precision": training.get("precision"),
+        "precision": record.get("precision", training.get("precision")),
         "identity": record["identity"],
         "imported": record.get("imported", False),
     }
