@@ -8,8 +8,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbclient import NotebookClient
 from playwright.sync_api import sync_playwright
+
+from diffurecsys.training.device import resolve_precision
 
 MODELS = ["diffurec", "cross_attention", "diffurecsys"]
 TRAINED = ["sasrec", *MODELS]
@@ -206,6 +209,8 @@ def test_the_report_says_how_it_came_about(study):
     configurations = _table(study, "configurations")
     own = configurations[~configurations["swept"]]
     assert list(own["model"]) == [*MODELS, *BASELINES]
+    precision = resolve_precision(torch.device("cpu"), "auto")
+    assert set(own[own["scheme"].notna()]["precision"]) == {precision}
 
 
 def test_the_notebook_runs_on_the_study(study):

@@ -41,12 +41,12 @@ class FeedForward(nn.Module):
         masks = DropoutMasks(self.dropout.rate, generator, x.device) if self.dropout.active else None
         parameters = (self.inner.weight, self.inner.bias, self.outer.weight, self.outer.bias)
         if torch.is_grad_enabled():
-            blocked: Tensor = _BlockedFeedForward.apply(x, *parameters, masks, product_type(x))
+            blocked: Tensor = _BlockedFeedForward.apply(x, *parameters, masks, product_type(x, self.inner.weight))
             return blocked
         if masks is None and len(x) <= FEW:
             few: Tensor = F.linear(F.gelu(F.linear(x, *parameters[:2]), approximate="tanh"), *parameters[2:])
             return few
-        return _forward(x, *parameters, masks, None, product_type(x))
+        return _forward(x, *parameters, masks, None, product_type(x, self.inner.weight))
 
 
 def _forward(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+SMALL = 128 * 128  # numbers: with fewer, rounding costs what multiplying gains
 ROWS = 128  # rounded matrices have a multiple of it: libraries compile their code anew for every shape they meet
 
 _asked: ContextVar[torch.dtype | None] = ContextVar("type of products", default=None)
@@ -32,10 +33,14 @@ def products_in(dtype: torch.dtype) -> Iterator[None]:
         _asked.reset(token)
 
 
-def product_type(x: Tensor) -> torch.dtype:
-    """Return the type in which `x` is to be multiplied: its own, but for float32 on the host inside `products_in`."""
+def product_type(x: Tensor, weight: Tensor) -> torch.dtype:
+    """Return the type in which `x` and a weight are multiplied: their own, or what `products_in` asks for.
+
+    That is where both are float32 on the host and the weight is not `SMALL`.
+    """
     asked = _asked.get()
-    return x.dtype if asked is None or x.dtype != torch.float32 or not x.is_cpu else asked
+    suited = x.is_cpu and x.dtype == weight.dtype == torch.float32 and weight.numel() >= SMALL
+    return x.dtype if asked is None or not suited else asked
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -46,7 +51,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight: `[outputs, inputs]`.
         bias: `[outputs]`.
     """
-    dtype = product_type(x)
+    dtype = product_type(x, weight)
     if dtype == x.dtype or x.dim() != 2:
         return F.linear(x, weight, bias)
     mapped: Tensor = _RoundedLinear.apply(x, weight, bias, dtype)

@@ -26,7 +26,7 @@ def catalogue_cross_entropy(x: Tensor, items: Tensor, targets: Tensor) -> Tensor
         items: float32 `[n_items, width]`.
         targets: int64 `[batch]`.
     """
-    if x.dtype == items.dtype != product_type(x):
+    if x.dtype == items.dtype != product_type(x, items):
         return blocked_cross_entropy(x, items, targets)
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else items.dtype
@@ -43,7 +43,7 @@ def blocked_cross_entropy(x: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         items: float32 `[n_items, width]`.
         targets: int64 `[rows]`.
     """
-    dtype = product_type(x)
+    dtype = product_type(x, items)
     if x.dtype != items.dtype or not x.is_cpu or (dtype == x.dtype and torch.is_autocast_enabled("cpu")):
         return catalogue_cross_entropy(x, items, targets)
     loss: Tensor = BlockedCrossEntropy.apply(x, items, targets, dtype)

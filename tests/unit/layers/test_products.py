@@ -6,13 +6,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from diffurecsys.layers import feed_forward
+from diffurecsys.layers import feed_forward, products
 from diffurecsys.layers.feed_forward import FeedForward
 from diffurecsys.layers.products import ROWS, Linear, add_product, linear, multiply, product_type, products_in, rounded
 from diffurecsys.training import device
 from diffurecsys.training.device import autocast, in_precision, resolve_precision
 
 HALF = 2**-8  # a bfloat16 number's largest rounding error, of itself
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_small(monkeypatch):
+    monkeypatch.setattr(products, "SMALL", 0)
 
 
 def relative(got, expected):
@@ -23,11 +28,19 @@ def test_outside_nothing_is_rounded():
     torch.manual_seed(0)
     x, layer = torch.randn(7, 5), Linear(5, 3)
     assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
-    assert product_type(x) == torch.float32
+    assert product_type(x, layer.weight) == torch.float32
     with products_in(torch.bfloat16):
-        assert product_type(x) == torch.bfloat16
-        assert product_type(x.double()) == torch.float64
-    assert product_type(x) == torch.float32
+        assert product_type(x, layer.weight) == torch.bfloat16
+        assert product_type(x.double(), layer.weight) == torch.float64
+    assert product_type(x, layer.weight) == torch.float32
+
+
+def test_small_weights_stay_float32(monkeypatch):
+    monkeypatch.setattr(products, "SMALL", 64 * 256)
+    x, small, large = torch.randn(5, 64), torch.randn(255, 64), torch.randn(256, 64)
+    with products_in(torch.bfloat16):
+        assert torch.equal(linear(x, small), F.linear(x, small))
+        assert not torch.equal(linear(x, large), F.linear(x, large))
 
 
 @pytest.mark.parametrize("rows", [1, ROWS - 1, ROWS, ROWS + 1])
@@ -100,7 +113,7 @@ def test_auto_follows_the_processor(known, expected, monkeypatch):
     assert resolve_precision(cpu, "float32") == "float32"
     assert resolve_precision(torch.device("cuda"), "auto") == "bfloat16"
     with in_precision(cpu, "auto"):
-        assert product_type(torch.ones(1)) == (torch.bfloat16 if known else torch.float32)
+        assert product_type(torch.ones(1), torch.ones(1)) == (torch.bfloat16 if known else torch.float32)
     with autocast(cpu, "auto"):  # models are asked in float32 on every processor
-        assert product_type(torch.ones(1)) == torch.float32
+        assert product_type(torch.ones(1), torch.ones(1)) == torch.float32
         assert not torch.is_autocast_enabled("cpu")

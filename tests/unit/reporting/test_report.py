@@ -170,6 +170,7 @@ def test_configurations_are_of_every_ranker_but_the_sweeps(make_report):
     assert list(lines) == ["diffurec", "cross_attention", "popularity", "transitions"]
     known = {"family": "diffurec", "scheme": "prefix", "width": "32", "blocks": "2", "epochs": "6 to 8 of 8"}
     assert lines["diffurec"].items() >= {**known, "loss": "–", "seeds": "3", "seconds": "110.0"}.items()
+    assert lines["diffurec"]["products in"] == "float32"
     assert lines["popularity"].items() >= {"role": "baseline", "epochs": "–", "seeds": "–", "scheme": "–"}.items()
 
 

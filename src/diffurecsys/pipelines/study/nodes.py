@@ -65,7 +65,7 @@ def _row(cell: Cell, record: dict[str, Any], users: int) -> dict[str, Any]:
         "peak_memory": record.get("peak_memory"),
         "device": record["machine"]["device"],
         "cpu": record["machine"]["cpu"],
-        "precision": record.get("precision", training.get("precision")),
+        "precision": record.get("precision") or _precision_of(record),
         "identity": record["identity"],
         "imported": record.get("imported", False),
     }
@@ -75,3 +75,11 @@ def _speed_of_all(record: dict[str, Any], ranked: int) -> float | None:
     """Users ranked a second by a cell of before that was measured on its own: both parts, reading data included."""
     seconds = record.get("seconds_ranking")
     return ranked / seconds if seconds else None
+
+
+def _precision_of(record: dict[str, Any]) -> str | None:
+    """Precision of a cell of before records named it: `auto` was bfloat16 on CUDA and float32 elsewhere."""
+    asked = (record["training"] or {}).get("precision")
+    if asked != "auto":
+        return asked
+    return "bfloat16" if str(record["device"]).startswith("cuda") else "float32"

@@ -53,6 +53,7 @@ def configurations(results: Results) -> pd.DataFrame:
                 "best_epoch": _span(cells["best_epoch"]) if spec.trains else None,
                 **means,
                 "labels_per_second": speed.get(name),
+                "precision": ", ".join(dict.fromkeys(cells["precision"].dropna())) or None,
                 "hardware": ", ".join(dict.fromkeys(hardware(cell) for cell in cells.to_dict("records"))),
                 "swept": bool(cells["sweep"].notna().any()),
             }
@@ -82,6 +83,7 @@ def configurations_table(table: pd.DataFrame) -> Table:
         "seconds": ("seconds", seconds_text),
         "labels_per_second": ("labels/s", count),
         "loss": ("its value", number),
+        "precision": ("products in", str),
         "hardware": ("trained on", str),
     }
     return make_table(
