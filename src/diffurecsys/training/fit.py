@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from diffurecsys.models.base import Ranker, scorer
 from diffurecsys.models.weights import RankerWeights
 from diffurecsys.study import Cell
 from diffurecsys.training.device import keep_freed_memory, resolve_device, resolve_precision
-from diffurecsys.training.learn import learn
+from diffurecsys.training.learn import learn, total
 from diffurecsys.training.records import EpochRecord, StepRecord
 from diffurecsys.training.refit import refit
 from diffurecsys.training.seeding import derive_generator
@@ -67,11 +67,11 @@ def fit_cell(
     Returns:
         Weights on the host. The record holds: ranker, seed, identity, data (fingerprint), family, version, network,
         training (None where nothing trains), parameters (their number), seconds (of observing, training and
-        calibrating, without validation), epochs, epochs_planned, best_epoch, finished_early, resumed_from, loss (of the
-        best epoch), precision (of training), calibrated (what was chosen on validation), peak_memory (bytes, see
-        `machine.peak_memory`; of all that `seconds` are of), users_per_second (ranked as in evaluation, of some
-        validation users), device, machine,
-        and processes, where there were several.
+        calibrating, without validation), cpu_seconds (the same of this process, see `EpochRecord`), epochs,
+        epochs_planned, best_epoch, finished_early, resumed_from, loss (of the best epoch), precision (of training),
+        calibrated (what was chosen on validation), peak_memory (bytes, see `machine.peak_memory`; of all that `seconds`
+        are of), users_per_second (ranked as in evaluation, of some validation users), device, machine, and processes,
+        where there were several.
     """
     spec, epochs, team = cell.spec, {}, current_team()
     forget_peak_memory(resolve_device(spec.training.device if spec.trains else "cpu"))
@@ -87,9 +87,10 @@ def fit_cell(
             "loss": history[result.best_epoch - 1].loss,
             "precision": resolve_precision(device, spec.training.precision),
         }
-    began = perf_counter()
+    began, spent = perf_counter(), process_time()
     calibrated = ranker.calibrate(data, derive_generator(cell.seed, "calibrate", device))
     seconds = learnt.seconds + perf_counter() - began
+    cpu_seconds = total([learnt.cpu_seconds, process_time() - spent])
     peak = peak_memory(device)
     identity = cell.identity(data.fingerprint)
     record = {
@@ -100,6 +101,7 @@ def fit_cell(
         **cell.description(),
         "parameters": sum(parameter.numel() for parameter in ranker.parameters()),
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         **epochs,
         "calibrated": calibrated,
         "peak_memory": peak,
@@ -138,6 +140,7 @@ def _once_more(
     record = {
         **chosen.record,
         "seconds": chosen.record["seconds"] + found.seconds,
+        "cpu_seconds": total([chosen.record["cpu_seconds"], found.cpu_seconds]),
         "final_fit": {"epochs": len(found.history), "loss": found.history[-1].loss if found.history else None},
     }
     weights = replace(chosen.weights, state=found.state, chosen=chosen.weights.state)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 from torch import Tensor
@@ -27,11 +27,13 @@ class Learnt:
         ranker: on `device`, in evaluation mode.
         result: of the training; None where nothing trains.
         seconds: of observing and training, without validation.
+        cpu_seconds: the process's own; None where they are not known, as on a GPU.
     """
 
     ranker: Ranker
     result: TrainingResult | None
     seconds: float
+    cpu_seconds: float | None
 
     @property
     def device(self) -> torch.device:
@@ -73,9 +75,10 @@ def learn(
     """
     spec, result = cell.spec, None
     ranker = build_ranker(spec.family, spec.network, data.store.n_items, derive_generator(cell.seed, "weights"))
-    began = perf_counter()
+    began, spent = perf_counter(), process_time()
     ranker.observe(data)
     seconds = perf_counter() - began
+    cpu: list[float | None] = [process_time() - spent]
     if start is not None:
         start(ranker)
     if spec.trains:
@@ -93,4 +96,11 @@ def learn(
             stop=stop,
         )
         seconds += result.seconds
-    return Learnt(ranker.eval(), result, seconds)
+        cpu += [record.cpu_seconds for record in result.history]
+    return Learnt(ranker.eval(), result, seconds, total(cpu))
+
+
+def total(parts: Iterable[float | None]) -> float | None:
+    """Add up what is known of every part; None where one is not."""
+    known = list(parts)
+    return None if None in known else sum(part for part in known if part is not None)

@@ -39,6 +39,8 @@ class EpochRecord:
         seconds: of training, without validation.
         labels_per_second: of training.
         validation: metrics by name (`NDCG@10`, …); None where this epoch was not validated.
+        cpu_seconds: of training, of the whole process with all its threads, which other processes hardly stretch; None
+            on a GPU, and in records of before it was measured.
     """
 
     epoch: int
@@ -47,6 +49,7 @@ class EpochRecord:
     seconds: float
     labels_per_second: float
     validation: dict[str, float] | None
+    cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from diffurecsys.errors import DataError
 from diffurecsys.models.base import Ranker
 from diffurecsys.models.weights import RankerWeights
 from diffurecsys.study import Cell
-from diffurecsys.training.learn import learn
+from diffurecsys.training.learn import learn, total
 from diffurecsys.training.records import EpochRecord, StepRecord
 
 
@@ -27,12 +27,14 @@ class Refitted:
         state: tensors by name, on the host.
         history: one record an epoch, none validated; empty for rankers that do not train.
         seconds: of observing and training.
+        cpu_seconds: the process's own; None where they are not known.
         device: where it was trained.
     """
 
     state: dict[str, Tensor]
     history: tuple[EpochRecord, ...]
     seconds: float
+    cpu_seconds: float | None
     device: torch.device
 
 
@@ -64,6 +66,7 @@ def refit(
         raise DataError(f"how many epochs {cell.namespace} needs is not known: its record has no best_epoch")
     settings = chosen.build()
     learnt = learn(cell, data, start=start, stop_after=epochs, checkpoint_path=checkpoint_path, on_step=on_step)
-    began = perf_counter()
+    began, spent = perf_counter(), process_time()
     learnt.ranker.adopt(settings, data)
-    return Refitted(learnt.state(), learnt.history, learnt.seconds + perf_counter() - began, learnt.device)
+    seconds, cpu = learnt.seconds + perf_counter() - began, total([learnt.cpu_seconds, process_time() - spent])
+    return Refitted(learnt.state(), learnt.history, seconds, cpu, learnt.device)

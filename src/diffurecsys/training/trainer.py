@@ -152,10 +152,11 @@ class _Run:
         """Train one epoch, validate where due, remember the best weights."""
         number = len(self.history) + 1
         learning_rate = float(self.scheduler.get_last_lr()[0])  # of the epoch's first step
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         loss = self._train_epoch(number, on_step)
         seconds = time.perf_counter() - began
-        record = EpochRecord(number, loss, learning_rate, seconds, self.n_labels / seconds, None)
+        cpu = time.process_time() - spent if self.device.type == "cpu" else None
+        record = EpochRecord(number, loss, learning_rate, seconds, self.n_labels / seconds, None, cpu)
         if number == self.stop_after:
             with self.average.swapped_in() if self.average is not None else nullcontext():
                 self._keep(number)

@@ -11,7 +11,7 @@ from diffurecsys.reporting.sections.cost import PART, costs, draw_cost, unbeaten
 
 
 def _table(*rows):
-    return pd.DataFrame(rows, columns=["model", "seconds", "score"])
+    return pd.DataFrame(rows, columns=["model", "seconds", "score"]).assign(cpu_seconds=None)
 
 
 def test_unbeaten_is_what_no_ranker_beats_for_as_little():
@@ -24,6 +24,13 @@ def test_unbeaten_is_what_no_ranker_beats_for_as_little():
         "f",
     ]  # c, d and e are no better than what is cheaper or as cheap
     assert list(unbeaten(_table(("a", None, 0.9), ("b", 1.0, 0.0)))["model"]) == ["b"]
+
+
+def test_the_processors_seconds_count_where_all_have_them():
+    table = _table(("a", 10.0, 0.1), ("b", 5.0, 0.2)).assign(cpu_seconds=[1.0, 2.0])
+    assert list(unbeaten(table)["model"]) == ["a", "b"]
+    table.loc[1, "cpu_seconds"] = None
+    assert list(unbeaten(table)["model"]) == ["b"]
 
 
 @pytest.fixture
@@ -57,6 +64,18 @@ def test_the_section_names_the_unbeaten_and_the_figure_every_ranker(results):
     assert panel.get_xscale() == "log"
 
 
+def test_the_figure_and_the_sentences_take_the_processors_seconds_where_every_cell_has_them(results):
+    cells = results.cells.assign(cpu_seconds=results.cells["seconds"] / 2)
+    known = dataclasses.replace(results, cells=cells)
+    assert write(known).sentences[0].endswith("transitions (0.0490 in 0.2 s), then cross_attention (0.0545 in 52.5 s).")
+    (panel,) = draw_cost(known).axes
+    assert panel.get_xlabel().startswith("the processor's seconds of training")
+    cells.loc[(cells["model"] == "diffurec") & (cells["seed"] == 0), "cpu_seconds"] = None
+    assert costs(known).set_index("model")["cpu_seconds"].isna().to_dict()["diffurec"]
+    (panel,) = draw_cost(known).axes
+    assert panel.get_xlabel().startswith("seconds of training")
+
+
 def test_other_hardware_has_a_panel_of_its_own(results):
     cells = results.cells.copy()
     cells.loc[cells["model"] == "diffurec", "device"] = "Gpu 1"
@@ -66,5 +85,5 @@ def test_other_hardware_has_a_panel_of_its_own(results):
 
 def test_studies_of_before_have_dashes(make_results):
     (table,) = write(make_results(n_seeds=2)).tables
-    assert all(line.cells[4:6] == ("–", "–") for line in table.lines)
+    assert all((line.cells[3], *line.cells[5:7]) == ("–", "–", "–") for line in table.lines)
     assert PART.needs == ()

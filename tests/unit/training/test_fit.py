@@ -16,6 +16,7 @@ from diffurecsys.models import Capabilities, CountRanker, Family, RankerConfig, 
 from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.study import Cell, RankerSpec
 from diffurecsys.training import TrainingConfig
+from diffurecsys.training.device import resolve_precision
 from diffurecsys.training.fit import fit_cell, rank_cell
 
 STORE = SequenceStore.from_lists([[(u + step) % 20 for step in range(4 + u % 5)] for u in range(30)], n_items=20)
@@ -72,6 +73,9 @@ def test_a_trained_cell_says_all_that_is_worth_telling():
     assert fitted.weights.max_length == 10
     assert record["users_per_second"] > 0
     assert record["peak_memory"] is None or record["peak_memory"] > 2**20
+    trained = sum(epoch.cpu_seconds for epoch in fitted.history)
+    assert 0 < trained <= record["cpu_seconds"]
+    assert record["precision"] == resolve_precision(torch.device("cpu"), SPEC.training.precision)
 
 
 def test_the_same_cell_gives_the_same_bits_and_another_seed_others():

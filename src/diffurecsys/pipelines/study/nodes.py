@@ -21,9 +21,9 @@ def collect_study(study: Study, **found: Any) -> tuple[pd.DataFrame, pd.DataFram
     Returns:
         Ranks: MODEL, SEED, SPLIT and the columns of ranks. Cells, one row each: MODEL, SEED, family, role; sweep, base,
         parameter and value (as JSON) of the sweeps' cells; scheme, epochs, epochs_planned, best_epoch, finished_early,
-        parameters (their number), seconds, loss, users_per_second (ranked), peak_memory (bytes), device, cpu,
-        precision, identity, imported. Curves, one row an epoch: MODEL, SEED, EPOCH, loss, learning_rate, seconds,
-        labels_per_second, validation metrics.
+        parameters (their number), seconds, cpu_seconds, loss, users_per_second (ranked), peak_memory (bytes), device,
+        cpu, precision, identity, imported. Curves, one row an epoch: MODEL, SEED, EPOCH, loss, learning_rate, seconds,
+        labels_per_second, cpu_seconds, validation metrics.
     """
     ranks, cells, curves = [], [], []
     for cell in study.cells:
@@ -51,7 +51,7 @@ def cell_key(cell: Cell) -> str:
 
 def _row(cell: Cell, record: dict[str, Any], users: int) -> dict[str, Any]:
     varies, training = cell.varies, record["training"] or {}
-    known = ("epochs", "epochs_planned", "best_epoch", "finished_early", "parameters", "seconds", "loss")
+    known = ("epochs", "epochs_planned", "best_epoch", "finished_early", "parameters", "seconds", "cpu_seconds", "loss")
     return {
         "family": record["family"],
         "role": cell.spec.role,

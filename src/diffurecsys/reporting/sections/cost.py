@@ -18,7 +18,7 @@ from diffurecsys.reporting.text_table import Columns, count, make_table, score
 MEBIBYTE = 2**20
 ROOM = 4.0  # beside the points of a panel, as a factor: names stand there
 ROLES = {TRAINED: "model", CONTROL: "control", BASELINE: "baseline"}
-MEASURED = ("parameters", "seconds", "users_per_second", "peak_memory")
+MEASURED = ("parameters", "seconds", "cpu_seconds", "users_per_second", "peak_memory")
 
 
 def write(results: Results) -> Text:
@@ -28,6 +28,7 @@ def write(results: Results) -> Text:
         MODEL: ("ranker", str),
         "score": (results.leaderboard.declared, score),
         "seconds": ("training seconds", seconds_text),
+        "cpu_seconds": ("of the processor", seconds_text),
         "parameters": ("parameters", count),
         "users_per_second": ("users ranked/s", count),
         "peak_mebibytes": ("peak memory, MiB", count),
@@ -35,7 +36,8 @@ def write(results: Results) -> Text:
     }
     caption = (
         f"Test {results.leaderboard.declared}, best first; means over seeds. Seconds are of training without "
-        "validation, or of counting. Users ranked/s: against the whole catalogue, as in the final ranking. Peak memory "
+        "validation, or of counting; the processor's own, which other programs hardly stretch, where every seed has "
+        "them. Users ranked/s: against the whole catalogue, as in the final ranking. Peak memory "
         "while training or counting: of the whole process on a CPU, of tensors on a GPU. Compare on equal hardware."
     )
     return Text(_sentences(table, results), (make_table("costs", "Costs", table, columns, caption=caption),))
@@ -54,6 +56,7 @@ def costs(results: Results) -> pd.DataFrame:
                 "role": board.role(name),
                 "score": board.score(name, TEST, board.declared).mean,
                 **{column: means[column] for column in ("seconds", "parameters", "users_per_second")},
+                "cpu_seconds": own["cpu_seconds"].astype("float64").mean(skipna=False),
                 "peak_mebibytes": means["peak_memory"] / MEBIBYTE,
                 "hardware": ", ".join(dict.fromkeys(hardware(cell) for cell in own.to_dict("records"))),
             }
@@ -61,9 +64,15 @@ def costs(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
 
-def unbeaten(table: pd.DataFrame) -> pd.DataFrame:
+def measure(rows: pd.DataFrame) -> str:
+    """Name the column that rankers on one hardware are compared by: the processor's seconds, if all have them."""
+    return "cpu_seconds" if rows["cpu_seconds"].notna().all() else "seconds"
+
+
+def unbeaten(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows, the cheapest first, that no other beats in score at no more seconds; seconds must be known."""
-    known = table.dropna(subset="seconds").sort_values(["seconds", "score"], ascending=[True, False], kind="stable")
+    by = measure(rows)
+    known = rows.dropna(subset=by).sort_values([by, "score"], ascending=[True, False], kind="stable")
     before = known["score"].cummax().shift(fill_value=-1.0)
     return known[known["score"] > before]
 
@@ -77,14 +86,15 @@ def draw_cost(results: Results) -> Figure:
     panels = figure.subplots(1, len(places), sharey=True, squeeze=False)[0]
     for panel, place in zip(panels, places, strict=True):
         rows = table[table["hardware"] == place]
-        front = unbeaten(rows)
-        panel.step(front["seconds"], front["score"], where="post", color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        by, front = measure(rows), unbeaten(rows)
+        panel.step(front[by], front["score"], where="post", color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
         for number, (role, part) in enumerate(rows.groupby("role", sort=False)):
             look = list(ROLES).index(str(role)) if role in ROLES else number
-            panel.plot(part["seconds"], part["score"], marker(look), color=colour(look), markersize=5)
+            panel.plot(part[by], part["score"], marker(look), color=colour(look), markersize=5)
         panel.set_xscale("log")
-        panel.set_xlim(rows["seconds"].min() / ROOM, rows["seconds"].max() * ROOM)
-        panel.set_xlabel(f"seconds of training or counting\n({place})")
+        panel.set_xlim(rows[by].min() / ROOM, rows[by].max() * ROOM)
+        seconds = "the processor's seconds" if by == "cpu_seconds" else "seconds"
+        panel.set_xlabel(f"{seconds} of training or counting\n({place})")
         style_panel(panel, grid="y")
     panels[0].set_ylabel(f"test {results.leaderboard.declared}")
     roles = [role for role in ROLES if role in set(table["role"])]
@@ -102,11 +112,12 @@ def draw_cost(results: Results) -> Figure:
 
 def _name_points(panel: Axes, rows: pd.DataFrame) -> None:
     """Write every ranker's name beside its point, where no other name is."""
-    places = rows[[MODEL, "seconds", "score"]].itertuples(index=False)
+    by = measure(rows)
+    places = rows[[MODEL, by, "score"]].itertuples(index=False)
     names = [panel.text(x, y, name, fontsize=7, color=INK) for name, x, y in places]
     adjust_text(
         names,
-        rows["seconds"].to_numpy(),
+        rows[by].to_numpy(),
         rows["score"].to_numpy(),
         ax=panel,
         arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
@@ -116,9 +127,9 @@ def _name_points(panel: Axes, rows: pd.DataFrame) -> None:
 def _sentences(table: pd.DataFrame, results: Results) -> tuple[str, ...]:
     metric, found = results.leaderboard.declared, []
     for place, rows in table.dropna(subset="seconds").groupby("hardware", sort=False):
-        front = unbeaten(rows)
+        by, front = measure(rows), unbeaten(rows)
         steps = ", then ".join(
-            f"{row[MODEL]} ({cut(row['score'])} in {seconds_text(row['seconds'])} s)" for _, row in front.iterrows()
+            f"{row[MODEL]} ({cut(row['score'])} in {seconds_text(row[by])} s)" for _, row in front.iterrows()
         )
         found.append(
             f"On {place} no ranker is both cheaper to train and higher in mean test {metric} than these: {steps}."
