@@ -104,6 +104,8 @@ def test_a_cells_tags_say_what_it_is(tracked):
     tags = cells["sasrec.seed_0"].data.tags
     expected = {"model": "sasrec", "role": "baseline", "seed": "0", "dataset": "sample", "experiment": "tiny"}
     assert {**expected, "device": "cpu"}.items() <= tags.items()
+    assert tags["precision"] in ("float32", "bfloat16")
+    assert cells["sasrec.seed_0"].data.metrics["training/cpu_seconds"] > 0
     assert "git_revision" in tags
     assert cells[SWEPT].data.tags["role"] == "control"
 

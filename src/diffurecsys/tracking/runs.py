@@ -118,12 +118,13 @@ def log_fitting(run_id: str, tracked: TrackedCell) -> None:
         for name, value in row.items()
         if name != columns.EPOCH and pd.notna(value)
     ]
-    for key in ("seconds", "epochs", "best_epoch", "parameters"):
-        if key in record:
+    for key in ("seconds", "cpu_seconds", "epochs", "best_epoch", "parameters"):
+        if record.get(key) is not None:
             metrics.append(Metric(metric_key("training", key), float(record[key]), now, 0))
     for first in range(0, len(metrics), METRICS_A_BATCH):
         client.log_batch(run_id, metrics=metrics[first : first + METRICS_A_BATCH])
-    client.log_batch(run_id, tags=[RunTag("device", record["device"]), RunTag("cpu", record["machine"]["cpu"])])
+    ran = {"device": record["device"], "cpu": record["machine"]["cpu"], "precision": record.get("precision")}
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in ran.items() if value is not None])
     log_served_model(run_id, tracked)
 
 
