@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ from diffurecsys.losses.cross_entropy import catalogue_cross_entropy
 from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.training import TrainingConfig, derive_generator, train
 from diffurecsys.training.config import Precision
-from diffurecsys.training.device import autocast, in_precision, resolve_device
+from diffurecsys.training.device import autocast, resolve_device
 from flops import forward_flops
 from training_throughput import stepper
 
@@ -85,6 +86,11 @@ class Job:
                 made += 1
 
 
+def lowered(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Return autocast to the precision, on a CPU as on a GPU: what is rehearsed there is what runs here."""
+    return nullcontext() if precision == "float32" else torch.autocast(device.type, dtype=torch.bfloat16)
+
+
 def check_against_the_host(job: Job) -> dict[str, float]:
     """Distance of the device's results from the host's in float32, relative to the size of these, part by part.
 
@@ -118,7 +124,7 @@ def check_against_the_host(job: Job) -> dict[str, float]:
 
     def loss(on: PackedBatch, to: To, *, precision: Precision) -> list[Tensor]:
         x, items = to(query / 4).requires_grad_(), to(key_value[:, :width] / 4).requires_grad_()
-        with in_precision(job.device, precision if on is there else "float32"):
+        with lowered(on.items.device, precision if on is there else "float32"):
             value = catalogue_cross_entropy(x, items, on.items % tokens)
         return [value.detach(), *torch.autograd.grad(value, [x, items])]
 
@@ -127,7 +133,7 @@ def check_against_the_host(job: Job) -> dict[str, float]:
         for weight in model.parameters():
             weight.data = weight.data.bfloat16().float()
         model.to(on.items.device)
-        with in_precision(on.items.device, precision if on is there else "float32"):
+        with lowered(on.items.device, precision if on is there else "float32"):
             value = model.loss(on, derive_generator(0, "noise", on.items.device))
         value.backward()
         return [value.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])]
