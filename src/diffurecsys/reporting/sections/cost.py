@@ -7,6 +7,7 @@ from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from diffurecsys.columns import MODEL, TEST
 from diffurecsys.evaluation.leaderboard import BASELINE, CONTROL, TRAINED, cut, hardware
@@ -16,7 +17,8 @@ from diffurecsys.reporting.style import GREY, INK, add_caption, add_legend, colo
 from diffurecsys.reporting.text_table import Columns, count, make_table, score
 
 MEBIBYTE = 2**20
-ROOM = 4.0  # beside the points of a panel, as a factor: names stand there
+ROOM = 6.0  # beside the points of a panel, as a factor: names stand there
+DECADES = 1000.0
 ROLES = {TRAINED: "model", CONTROL: "control", BASELINE: "baseline"}
 MEASURED = ("parameters", "seconds", "cpu_seconds", "users_per_second", "peak_memory")
 
@@ -92,7 +94,12 @@ def draw_cost(results: Results) -> Figure:
             look = list(ROLES).index(str(role)) if role in ROLES else number
             panel.plot(part[by], part["score"], marker(look), color=colour(look), markersize=5)
         panel.set_xscale("log")
-        panel.set_xlim(rows[by].min() / ROOM, rows[by].max() * ROOM)
+        low, high = rows[by].min() / ROOM, rows[by].max() * ROOM
+        panel.set_xlim(low, high)
+        if high < DECADES * low:  # powers of ten alone would be one or two ticks, names of all others would overlap
+            panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            panel.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
+            panel.xaxis.set_minor_formatter(NullFormatter())
         seconds = "the processor's seconds" if by == "cpu_seconds" else "seconds"
         panel.set_xlabel(f"{seconds} of training or counting\n({place})")
         style_panel(panel, grid="y")
