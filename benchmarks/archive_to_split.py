@@ -111,10 +111,10 @@ def work(folder: Path, memory: str) -> None:
     with steps.step("read_interaction_files"):
         tables["interactions"].save(ingestion.read_interaction_files(spec, archive, folder, folder)[0])
     with steps.step("filter_interactions"):
-        core, split_counts = preprocessing.filter_interactions(tables["interactions"].load(), SETTINGS, split, spec)
+        core, raw, divided = preprocessing.filter_interactions(tables["interactions"].load(), SETTINGS, split, spec)
         tables["core"].save(core)
     with steps.step("count_dataset"):
-        counts = preprocessing.count_dataset(tables["interactions"].load(), tables["core"].load(), {}, split_counts)
+        counts = preprocessing.count_dataset(raw, tables["core"].load(), {}, divided)
         JSONDataset(filepath=str(folder / "counts.json")).save(counts)
     with steps.step("build_user_sequences"):
         made = preprocessing.build_user_sequences(spec, SETTINGS, split, counts, tables["core"].load())

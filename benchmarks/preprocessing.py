@@ -27,7 +27,7 @@ import torch
 
 from common import describe_machine, peak_memory, write_json
 from diffurecsys.columns import ITEM_ID, ITEMS, ROW, TIMESTAMP, USER_ID
-from diffurecsys.data.kcore import filter_k_core
+from diffurecsys.data.kcore import filter_and_count
 from diffurecsys.data.sequences import build_sequences, count_interactions
 from diffurecsys.datasets import IbisFileDataset
 
@@ -67,9 +67,8 @@ def with_the_project(folder: Path) -> None:
         return IbisFileDataset(filepath=str(folder / f"{name}.parquet"), file_format="parquet", connection=connection)
 
     interactions = file("interactions").load()
-    file("core").save(filter_k_core(interactions, user_k=K, item_k=K))
+    file("core").save(filter_and_count(interactions, user_k=K, item_k=K)[0])
     core = file("core").load()
-    count_interactions(interactions)
     count_interactions(core)
     file("sequences").save(build_sequences(core).table)
 

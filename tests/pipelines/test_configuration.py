@@ -41,6 +41,7 @@ def test_the_experiments_are_those_of_the_study():
         *(
             "beauty",
             "beauty-compare",
+            "beauty-diffusion",
             "beauty-small",
             "beauty-table5",
             "ml-100k",

@@ -11,19 +11,23 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import ibis
 import ibis.expr.operations as ops
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from diffurecsys.files import TEMPORARY, atomic_path
 
 ROWS_A_BATCH = 1 << 20  # and a group of rows in Parquet
+REPETITIONS = 4  # of a value in a batch, from which on Parquet's dictionaries pay
 MEMORY = "25%"  # of the machine's, for rows while they are checked; DuckDB writes to disk what is more
 
 
@@ -38,15 +42,39 @@ def stage(batches: Iterable[pa.RecordBatch], schema: pa.Schema, scratch: Path) -
     folder = _new_folder(scratch)
     path = folder / "table.parquet"
     try:
-        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for batch in batches:
-                writer.write_batch(batch.cast(schema))
+        with atomic_path(path) as temporary:
+            _write(batches, schema, temporary)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     dataset = pyarrow.dataset.dataset(path)
     weakref.finalize(dataset, _remove, folder, os.getpid())
     return ibis.memtable(dataset)
+
+
+def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+    """Write one batch while the next one is read."""
+    coming = (batch.cast(schema) for batch in batches)
+    first = next(coming, pa.RecordBatch.from_pylist([], schema))
+    with (
+        pq.ParquetWriter(path, schema, compression="zstd", **_encodings(first)) as writer,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        written = beside.submit(writer.write_batch, first)
+        for batch in coming:
+            written.result()
+            written = beside.submit(writer.write_batch, batch)
+        written.result()
+
+
+def _encodings(batch: pa.RecordBatch) -> dict[str, Any]:
+    """Dictionaries where values repeat, differences for other whole numbers, as `row` is: judged by a first batch."""
+    distinct = {name: pc.count_distinct(batch[name]).as_py() for name in batch.schema.names}
+    repeating = [name for name, n in distinct.items() if n <= batch.num_rows / REPETITIONS]
+    numbers = [
+        name for name in distinct if name not in repeating and pa.types.is_integer(batch.schema.field(name).type)
+    ]
+    return {"use_dictionary": repeating, "column_encoding": dict.fromkeys(numbers, "DELTA_BINARY_PACKED")}
 
 
 def staged_file(table: ibis.Table) -> Path | None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffurecsys.data.kcore import EmptyCoreError, filter_k_core
+from diffurecsys.data.kcore import EmptyCoreError, filter_and_count, filter_k_core
 from diffurecsys.data.recbole_files import read_interactions
 from diffurecsys.data.sequences import count_interactions
 from diffurecsys.data.specs import Counts
@@ -69,8 +69,9 @@ def test_agrees_with_a_naive_oracle(rows, user_k, item_k, duplicates):
     table = ibis.memtable(interactions(rows))
     expected = naive_core(rows, user_k, item_k, duplicates)
     if expected:
-        core = filter_k_core(table, user_k=user_k, item_k=item_k, duplicates=duplicates)
+        core, before = filter_and_count(table, user_k=user_k, item_k=item_k, duplicates=duplicates)
         assert kept(core) == expected
+        assert before == count_interactions(table)
     else:
         with pytest.raises(EmptyCoreError):
             filter_k_core(table, user_k=user_k, item_k=item_k, duplicates=duplicates)
@@ -154,5 +155,6 @@ def test_works_in_the_connection_of_a_parquet_file_and_leaves_no_tables_there(tm
 )
 def test_real_archives(shared_data, archive, raw, core):
     table = ibis.memtable(read_interactions(shared_data / f"{archive}.zip"))
-    assert count_interactions(table) == raw
-    assert count_interactions(filter_k_core(table, user_k=5, item_k=5)) == core
+    found, before = filter_and_count(table, user_k=5, item_k=5)
+    assert before == count_interactions(table) == raw
+    assert count_interactions(found) == core

@@ -42,6 +42,30 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path):
     assert ibis.duckdb.connect().to_pyarrow(stage([], SCHEMA, tmp_path)).schema == SCHEMA
 
 
+def test_values_that_repeat_lie_in_dictionaries_and_row_numbers_as_differences(tmp_path):
+    schema = pa.schema([("text", pa.string()), ("often", pa.string()), ("row", pa.int64()), ("day", pa.int64())])
+    rows = [{"text": f"t{row}", "often": f"o{row % 5}", "row": row, "day": row // 100} for row in range(1_000)]
+    batch = pa.RecordBatch.from_pylist(rows, schema)
+    table = stage([batch, batch], schema, tmp_path)  # its file goes with it
+    file = staged_file(table)
+    group = pq.read_metadata(file).row_group(0)
+    encodings = {group.column(n).path_in_schema: set(group.column(n).encodings) for n in range(group.num_columns)}
+    dictionary = "RLE_DICTIONARY"
+    assert {name for name, found in encodings.items() if dictionary in found} == {"often", "day"}
+    assert "DELTA_BINARY_PACKED" in encodings["row"]
+    assert ibis.duckdb.connect().read_parquet(file).to_pyarrow().to_pylist() == rows * 2
+
+
+def test_an_error_while_writing_is_the_error(tmp_path, monkeypatch):
+    def full(_writer, _batch):
+        raise OSError(errno.ENOSPC, "no")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_batch", full)
+    with pytest.raises(UnwritableError, match="cannot be written"):
+        stage(batches(3), SCHEMA, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_tables_elsewhere_have_no_staged_file():
     assert staged_file(ibis.memtable({"a": [1]})) is None
     stored = ibis.duckdb.connect().create_table("stored", pa.table({"a": [1]}))

@@ -10,7 +10,7 @@ import ibis
 import torch
 
 from diffurecsys.columns import PARTS
-from diffurecsys.data.kcore import filter_k_core
+from diffurecsys.data.kcore import filter_and_count
 from diffurecsys.data.sequences import MIN_LENGTH, build_sequences, check_counts, count_interactions
 from diffurecsys.data.specs import Counts, DatasetSpec
 from diffurecsys.data.split import LEAVE_ONE_OUT, StudyData, leave_one_out, temporal
@@ -24,15 +24,17 @@ logger = logging.getLogger(__name__)
 
 def filter_interactions(
     interactions: ibis.Table, preprocessing: PreprocessingParameters, split: SplitParameters, dataset: DatasetSpec
-) -> tuple[ibis.Table, dict[str, int]]:
+) -> tuple[ibis.Table, dict[str, int], dict[str, int]]:
     """Keep the k-core; under a temporal split that of the training part, and what can be asked about later.
 
     Returns:
-        Interactions, and numbers of a temporal split: see `divide_by_time`.
+        Interactions; users, items and interactions before filtering; numbers of a temporal split: see
+        `divide_by_time`.
     """
     thresholds = {"user_k": preprocessing.user_k, "item_k": preprocessing.item_k}
     if split.protocol == LEAVE_ONE_OUT:
-        return filter_k_core(interactions, duplicates=preprocessing.duplicates, **thresholds), {}
+        core, raw = filter_and_count(interactions, duplicates=preprocessing.duplicates, **thresholds)
+        return core, dataclasses.asdict(raw), {}
     assert split.validation_from is not None  # filled in by SplitParameters
     assert split.test_from is not None
     assert preprocessing.duplicates != "last"  # refused with the parameters
@@ -40,19 +42,19 @@ def filter_interactions(
     found, counts = divide_by_time(
         interactions, points, duplicates=preprocessing.duplicates, target=split.target, **thresholds
     )
-    return found, {**counts, "ticks": dataset.ticks}
+    return found, dataclasses.asdict(count_interactions(interactions)), {**counts, "ticks": dataset.ticks}
 
 
 def count_dataset(
-    interactions: ibis.Table,
+    raw_counts: dict[str, int],
     core_interactions: ibis.Table,
     read_record: dict[str, Any],
     split_counts: dict[str, int],
 ) -> dict[str, Any]:
-    """Count users, items and interactions before and after filtering; add what was read and how it was split."""
-    raw, core = count_interactions(interactions), count_interactions(core_interactions)
-    logger.info("Before filtering: %s; after: %s", raw, core)
-    counts = {"raw": dataclasses.asdict(raw), "core": dataclasses.asdict(core)}
+    """Count users, items and interactions after filtering, too; add what was read and how it was split."""
+    core = count_interactions(core_interactions)
+    logger.info("Before filtering: %s; after: %s", Counts(**raw_counts), core)
+    counts = {"raw": raw_counts, "core": dataclasses.asdict(core)}
     if read_record:
         left_out, bad = sum(read_record["left_out"].values()), sum(group["rows"] for group in read_record["bad"])
         counts["read"] = {"rows": read_record["rows"], "left_out": left_out, "dropped": bad}

@@ -19,12 +19,12 @@ def create_pipeline() -> Pipeline:
             node(
                 filter_interactions,
                 inputs=["interactions", "params:preprocessing", "params:split", "params:dataset"],
-                outputs=["core_interactions", "split_counts"],
+                outputs=["core_interactions", "raw_counts", "split_counts"],
                 name="filter_interactions",
             ),
             node(
                 count_dataset,
-                inputs=["interactions", "core_interactions", "read_record", "split_counts"],
+                inputs=["raw_counts", "core_interactions", "read_record", "split_counts"],
                 outputs="counts",
                 name="count_dataset",
             ),
