@@ -21,6 +21,7 @@ from diffurecsys.parameters import (
     ParameterError,
     Parameters,
     check_dataset_name,
+    check_same_dataset,
     validate_parameters,
     with_digests,
 )
@@ -48,7 +49,9 @@ class StudyContext(KedroContext):
             raise ParameterError(
                 f"Kedro finds no configuration under {self.project_path}: it takes [ for a pattern. Rename that folder"
             )
-        check_dataset_name(self.config_loader["globals"])
+        shared = self.config_loader["globals"]
+        check_dataset_name(shared)
+        check_same_dataset(shared, self.config_loader["parameters"].get("dataset"))
         pipeline_registry.set_parameters(self.checked)
         project.pipelines.configure(pipeline_registry.__name__)
 

@@ -160,6 +160,7 @@ def test_without_an_experiment_the_sample_runs(shared_project):
         ),
         ({"maps": {"rankers": ["sasrek"]}}, r"maps\.rankers: no ranker 'sasrek'; did you mean sasrec\?"),
         ({"threads": 0}, r"threads: must be at least 1, got 0"),
+        ({"dataset": {"name": "ml-100k"}}, r"dataset.name is 'ml-100k', but .*globals.yml chose 'sample'.*--env"),
     ],
 )
 def test_a_wrong_parameter_is_named(params, message, shared_project):

@@ -18,7 +18,7 @@ from diffurecsys.parameters.sections import (
     TrackingParameters,
 )
 from diffurecsys.parameters.splitting import SplitParameters
-from diffurecsys.parameters.validation import check_dataset_name, validate_parameters
+from diffurecsys.parameters.validation import check_dataset_name, check_same_dataset, validate_parameters
 
 __all__ = [
     "DownloadParameters",
@@ -36,6 +36,7 @@ __all__ = [
     "SweepParameters",
     "TrackingParameters",
     "check_dataset_name",
+    "check_same_dataset",
     "flatten",
     "leaves",
     "validate_parameters",

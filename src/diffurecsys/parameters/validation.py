@@ -123,6 +123,27 @@ def check_dataset_name(shared: Mapping[str, Any]) -> None:
         raise ParameterError(f"globals.yml names the dataset {name!r}, which no datasets.yml describes; {hint}")
 
 
+def check_same_dataset(shared: Mapping[str, Any], dataset: object) -> None:
+    """Check that nothing but globals.yml chose the dataset: another name alone would only label the same files.
+
+    Args:
+        shared: what globals.yml holds, with the datasets' entries.
+        dataset: the entry as parameters have it, what `--params` says included.
+
+    Raises:
+        ParameterError: its name is another one.
+    """
+    chosen = shared["datasets"][shared["dataset"]]
+    if not isinstance(dataset, Mapping) or not isinstance(chosen, Mapping):
+        return  # refused with the other parameters
+    named = chosen.get("name")
+    if dataset.get("name") != named:
+        raise ParameterError(
+            f"dataset.name is {dataset.get('name')!r}, but the experiment's globals.yml chose {named!r}, whose files "
+            "would be read under that name: choose another experiment with --env, or name it in globals.yml"
+        )
+
+
 def check_places(shared: Mapping[str, Any]) -> None:
     """Check that every folder that globals.yml names is one, under a name that is known.
 

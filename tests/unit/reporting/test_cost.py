@@ -76,6 +76,18 @@ def test_the_figure_and_the_sentences_take_the_processors_seconds_where_every_ce
     assert panel.get_xlabel().startswith("seconds of training")
 
 
+def test_a_long_name_stays_within_its_panel(results):
+    name = "a_name_longer_than_the_room_beside"
+    cells = results.cells.assign(model=results.cells["model"].replace("cross_attention", name))
+    board = results.leaderboard
+    tables = {part: getattr(board, part).replace("cross_attention", name) for part in ("cells", "scores", "training")}
+    leaderboard = dataclasses.replace(board, **tables)
+    (panel,) = draw_cost(dataclasses.replace(results, cells=cells, leaderboard=leaderboard)).axes
+    (found,) = (label for label in panel.texts if label.get_text() == name)
+    inside, frame = found.get_window_extent(), panel.get_window_extent()
+    assert frame.x0 - 1 <= inside.x0 <= inside.x1 <= frame.x1 + 1
+
+
 def test_other_hardware_has_a_panel_of_its_own(results):
     cells = results.cells.copy()
     cells.loc[cells["model"] == "diffurec", "device"] = "Gpu 1"

@@ -7,6 +7,7 @@ from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text as Label
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from diffurecsys.columns import MODEL, TEST
@@ -127,8 +128,20 @@ def _name_points(panel: Axes, rows: pd.DataFrame) -> None:
         rows[by].to_numpy(),
         rows["score"].to_numpy(),
         ax=panel,
+        expand=(1.1, 1.3),  # the room that a name keeps around it, times its size
         arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
     )
+    for name in names:  # a long one may be wider than the room beside its point
+        _keep_inside(name, panel)
+
+
+def _keep_inside(name: Label, panel: Axes) -> None:
+    box, frame = name.get_window_extent(), panel.get_window_extent()
+    shift = min(0.0, frame.x1 - box.x1) or max(0.0, frame.x0 - box.x0)
+    if shift:
+        x, y = panel.transData.transform(name.get_position())
+        left, height = panel.transData.inverted().transform((x + shift, y))
+        name.set_position((float(left), float(height)))
 
 
 def _sentences(table: pd.DataFrame, results: Results) -> tuple[str, ...]:
