@@ -6,8 +6,9 @@ import dataclasses
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from diffurecsys.reporting.sections.cost import PART, costs, draw_cost, unbeaten, write
+from diffurecsys.reporting.sections.cost import PART, costs, draw_cost, keep_inside, unbeaten, write
 
 
 def _table(*rows):
@@ -76,16 +77,17 @@ def test_the_figure_and_the_sentences_take_the_processors_seconds_where_every_ce
     assert panel.get_xlabel().startswith("seconds of training")
 
 
-def test_a_long_name_stays_within_its_panel(results):
-    name = "a_name_longer_than_the_room_beside"
-    cells = results.cells.assign(model=results.cells["model"].replace("cross_attention", name))
-    board = results.leaderboard
-    tables = {part: getattr(board, part).replace("cross_attention", name) for part in ("cells", "scores", "training")}
-    leaderboard = dataclasses.replace(board, **tables)
-    (panel,) = draw_cost(dataclasses.replace(results, cells=cells, leaderboard=leaderboard)).axes
-    (found,) = (label for label in panel.texts if label.get_text() == name)
-    inside, frame = found.get_window_extent(), panel.get_window_extent()
-    assert frame.x0 - 1 <= inside.x0 <= inside.x1 <= frame.x1 + 1
+@pytest.mark.parametrize("x", [0.001, 0.5, 1000.0])
+def test_a_name_that_was_moved_out_of_its_panel_comes_back(x):
+    panel = Figure().subplots()
+    panel.set_xscale("log")
+    panel.set_xlim(0.001, 1000)
+    name = panel.text(x, 0.5, "a name at the edge", ha="center")
+    keep_inside(name, panel)
+    inside, frame = name.get_window_extent(), panel.get_window_extent()
+    assert frame.x0 - 1e-6 <= inside.x0 < inside.x1 <= frame.x1 + 1e-6
+    assert name.get_position()[1] == pytest.approx(0.5)
+    assert name.get_position()[0] == x or x != 0.5
 
 
 def test_other_hardware_has_a_panel_of_its_own(results):

@@ -132,10 +132,11 @@ def _name_points(panel: Axes, rows: pd.DataFrame) -> None:
         arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
     )
     for name in names:  # a long one may be wider than the room beside its point
-        _keep_inside(name, panel)
+        keep_inside(name, panel)
 
 
-def _keep_inside(name: Label, panel: Axes) -> None:
+def keep_inside(name: Label, panel: Axes) -> None:
+    """Move a name sideways into its panel, where it stands over an edge."""
     box, frame = name.get_window_extent(), panel.get_window_extent()
     shift = min(0.0, frame.x1 - box.x1) or max(0.0, frame.x0 - box.x0)
     if shift:
