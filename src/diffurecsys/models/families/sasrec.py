@@ -47,6 +47,9 @@ class SASRecConfig(RankerConfig):
         positions: `end` (learnt vectors, counted back from the end of the history), `start`, `relative` (a learnt
             number for each head and distance in the attention) or `none`.
         embedding_std: standard deviation of the initial item embeddings.
+        input_scale: what the history's item embeddings are multiplied by; None: sqrt(width), as in the paper's code. A
+            smaller one leaves less of the last item in its own representation, and so fewer items of the history among
+            the first.
         loss: `bce` and `gbce` against `negatives` items a position that the user did not have, `sampled` softmax
             against `negatives` items a batch, or `cross_entropy` over the whole catalogue.
         negatives: sampled items.
@@ -65,6 +68,7 @@ class SASRecConfig(RankerConfig):
     max_length: int = 50
     positions: Positions = "end"
     embedding_std: float = 0.02
+    input_scale: float | None = None
     loss: Loss = "bce"
     negatives: int = 1
     negatives_power: float = 0.0
@@ -82,7 +86,7 @@ class SASRecConfig(RankerConfig):
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads, got width {self.width}, heads {self.heads}")
         within(self, 0, 1, "dropout")
-        positive(self, "embedding_std", "temperature")
+        positive(self, "embedding_std", "input_scale", "temperature")
         at_least(self, 0, "negatives_power", "calibration")
         if self.calibration > 1:
             raise ValueError(f"calibration must lie in [0, 1], got {self.calibration}")
@@ -154,7 +158,8 @@ class SASRec(VectorRanker):
 
     def _encode(self, batch: PackedBatch, generator: torch.Generator, *, last_only: bool) -> Tensor:
         """Return what inner products with `items` turn into scores."""
-        x = self.embedding(batch.items) * math.sqrt(self.config.width)
+        scale = math.sqrt(self.config.width) if self.config.input_scale is None else self.config.input_scale
+        x = self.embedding(batch.items) * scale
         encoded: Tensor = self.encoder(x, Segments.of(batch), generator, last_only=last_only)
         return asked_vectors(encoded, self.config.similarity, self.config.temperature)
 

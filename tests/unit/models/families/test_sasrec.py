@@ -150,11 +150,11 @@ def test_every_parameter_learns_and_a_small_batch_is_learnt_by_heart(loss):
     assert sum(losses[-10:]) < 0.3 * sum(losses[:10])
 
 
-@pytest.mark.parametrize("similarity", ["dot", "cosine"])
-def test_scores_are_those_of_a_plain_transformer_in_float64(similarity):
+@pytest.mark.parametrize(("similarity", "scale"), [("dot", None), ("cosine", None), ("cosine", 1.5)])
+def test_scores_are_those_of_a_plain_transformer_in_float64(similarity, scale):
     """A loop over histories with PyTorch's own parts, in double precision."""
     data = make_data()
-    ranker = make_ranker(data, positions="relative", similarity=similarity).eval()
+    ranker = make_ranker(data, positions="relative", similarity=similarity, input_scale=scale).eval()
     batch = batch_of(data, "prefix")
     state = {name: value.double() for name, value in ranker.state_dict().items()}
 
@@ -167,7 +167,7 @@ def test_scores_are_those_of_a_plain_transformer_in_float64(similarity):
     scores = ranker.score(batch, torch.Generator())
     items = state["embedding.weight"]
     for row, history in enumerate(batch.items.split(list(batch.lengths))):
-        x, place = items[history] * 4, torch.arange(len(history))
+        x, place = items[history] * (scale or 4), torch.arange(len(history))
         distance = place[:, None] - place
         for number in range(2):
             block = f"encoder.blocks.{number}"
@@ -200,6 +200,7 @@ def test_histories_longer_than_the_network_are_refused_before_training():
         {"similarity": "cos"},
         {"heads": 3},
         {"temperature": 0.0},
+        {"input_scale": 0.0},
         {"calibration": 1.5},
         {"negatives": 0},
         {"dropout": 1.0},
