@@ -166,16 +166,30 @@ def differences(record: Mapping[str, Any], cell: Cell, data: StudyData | None) -
     now = _leaves("", {**cell.description(), "seed": cell.seed, "data": fingerprint})
     made_from = ("family", "version", "parts", "network", "training", "final_fit_on", "seed", "data")
     then = _leaves("", {name: record[name] for name in made_from if name in record})
-    for part in ("network", "training"):  # options that are newer than the record had their defaults
-        for option in dataclasses.fields(getattr(cell.spec, part)):
-            if record.get(part) is not None and option.name not in record[part]:
-                then |= _leaves(f"{part}.{option.name}", option.default)
+    for part in ("network", "training"):
+        if record.get(part) is not None:
+            then |= _newer(part, getattr(cell.spec, part), record[part])
     absent = "absent"
     return [
         f"{name} {then.get(name, absent)}, here {now.get(name, absent)}"
         for name in sorted(then.keys() | now.keys())
         if then.get(name, absent) != now.get(name, absent) and name.removeprefix("training.") not in INCIDENTAL
     ]
+
+
+def _newer(name: str, config: Any, record: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+    """Return the options that are newer than a record: they had their defaults, those of a network inside, too."""
+    found: dict[str, Any] = {}
+    for option in dataclasses.fields(config):
+        place, value = f"{name}.{option.name}", getattr(config, option.name)
+        if option.name in record:
+            if dataclasses.is_dataclass(value) and isinstance(record[option.name], Mapping):
+                found |= _newer(place, value, record[option.name])
+        elif option.default_factory is dataclasses.MISSING:
+            found |= _leaves(place, option.default)
+        else:
+            found |= _leaves(place, dataclasses.asdict(option.default_factory()))
+    return found
 
 
 def _ranks(path: Path, data: StudyData, examples: Examples) -> Ranks:

@@ -14,6 +14,7 @@ from diffurecsys.data.store import SequenceStore
 from diffurecsys.errors import DataError
 from diffurecsys.models.families.diffurec import DiffuRecConfig
 from diffurecsys.models.families.hybrid import HybridConfig
+from diffurecsys.models.families.sasrec import SASRecConfig
 from diffurecsys.remote import describe_cell, read_cell, unfinished
 from diffurecsys.study import Cell, RankerSpec
 from diffurecsys.training import TrainingConfig
@@ -157,6 +158,19 @@ def test_an_option_newer_than_the_record_had_its_default(folder):
     assert differences(record, changed(network={"offset_noise": True}), DATA) == [
         "network.offset_noise False, here True"
     ]
+
+
+@pytest.mark.parametrize("name", ["inner.input_scale", "transitions.window", "repeats", "inner"])
+def test_so_had_one_of_a_network_inside(name):
+    def cell(**changes):
+        config = HybridConfig(inner=SASRecConfig(**changes))
+        return Cell(RankerSpec("both", "hybrid", "model", config, TrainingConfig(scheme="window")))
+
+    record = json.loads(json.dumps({**cell().description(), "seed": 0, "data": DATA.fingerprint}))
+    *outer, last = name.split(".")
+    del (record["network"][outer[0]] if outer else record["network"])[last]
+    assert differences(record, cell(), DATA) == []
+    assert differences(record, cell(input_scale=1.0), DATA) == ["network.inner.input_scale None, here 1.0"]
 
 
 def test_a_rankers_parts_and_their_versions_count():
