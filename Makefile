@@ -14,7 +14,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 .PHONY: help install install-scale hashes run test test-fast lint format viz mlflow results report-results clean
 
 LOCK ?= requirements.lock
-EXPERIMENTS ?= beauty-compare toys-compare ml-1m-compare beauty-table5 ml-100k-table5
+EXPERIMENTS ?= beauty-compare toys-compare ml-1m-compare beauty-table5 ml-100k-table5 beauty-diffusion
 PROCESSES ?= 1
 
 help: ## Show this list
