@@ -110,7 +110,7 @@ def draw_cost(results: Results) -> Figure:
     add_caption(
         figure,
         "Means over seeds; training without validation. The dotted line joins the rankers that none on the same "
-        "hardware beats in both. Panels cannot be compared in seconds.",
+        "hardware beats in both." + (" Panels cannot be compared in seconds." if len(places) > 1 else ""),
     )
     figure.draw_without_rendering()  # places are known from here on
     for panel, place in zip(panels, places, strict=True):
