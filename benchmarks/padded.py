@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffurecsys.data.packing import PackedBatch
-from diffurecsys.diffusion import GaussianDiffusion, make_betas, sample_ddpm
+from diffurecsys.diffusion import GaussianDiffusion, sample_ddpm
 from diffurecsys.layers.step_embedding import StepEmbedding
 from diffurecsys.models.families.diffurec import DiffuRecConfig
 
@@ -34,7 +34,7 @@ class PaddedDiffuRec(nn.Module):
         )
         self.norm, self.item_dropout = nn.LayerNorm(config.width), nn.Dropout(config.item_dropout)
         self.step_embedding = StepEmbedding(config.width, config.diffusion_steps)
-        self.process = GaussianDiffusion(make_betas(config.schedule, config.diffusion_steps))
+        self.process = GaussianDiffusion(config.betas)
 
     def pad(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """Left-pad the histories; items are numbered from 1."""

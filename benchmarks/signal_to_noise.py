@@ -9,11 +9,10 @@ python benchmarks/signal_to_noise.py --out docs/results/signal_to_noise.json
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 from common import write_json
-from diffurecsys.diffusion import GaussianDiffusion, make_betas, signal_to_noise
+from diffurecsys.diffusion import GaussianDiffusion, make_betas, signal_to_noise, told_apart
 
 WIDTHS = (64, 128)
 
@@ -28,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     process = GaussianDiffusion(make_betas(args.schedule, args.steps))
     found = {f"{rms:g}": signal_to_noise(process.alpha_bar, rms).tolist() for rms in args.rms}
-    least = {f"width_{width}": math.expm1(2 / width * math.log(args.items)) for width in WIDTHS}
+    least = {f"width_{width}": told_apart(width, args.items) for width in WIDTHS}
     settings = {"schedule": args.schedule, "steps": args.steps, "items": args.items}
     write_json(
         args.out,

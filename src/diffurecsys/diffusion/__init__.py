@@ -2,7 +2,7 @@
 
 from diffurecsys.diffusion.gaussian import GaussianDiffusion
 from diffurecsys.diffusion.samplers import Sampler, sample_ddim, sample_ddpm
-from diffurecsys.diffusion.scale import TargetScale, signal_to_noise, to_scale, unit_rms
+from diffurecsys.diffusion.scale import TargetScale, signal_to_noise, to_scale, told_apart, unit_rms
 from diffurecsys.diffusion.schedules import SCHEDULES, make_betas, with_least_noise
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "sample_ddpm",
     "signal_to_noise",
     "to_scale",
+    "told_apart",
     "unit_rms",
     "with_least_noise",
 ]

@@ -24,11 +24,17 @@ def to_scale(x: Tensor, scale: TargetScale) -> Tensor:
 def signal_to_noise(alpha_bar: Tensor, target_rms: float = 1.0) -> Tensor:
     """Power of the target in x_s over that of the noise, at each step: ᾱ rms² / (1 - ᾱ), float64 `[T]`.
 
-    A target can be told from n others about where width / 2 · log(1 + ratio) passes log n (the capacity of a Gaussian
-    channel): above that a denoiser need not look at the history, far below it sees the history alone.
-
     Args:
         alpha_bar: float64 `[T]`, of `GaussianDiffusion`.
         target_rms: root mean square of the targets' components.
     """
     return alpha_bar * target_rms**2 / (1 - alpha_bar)
+
+
+def told_apart(width: int, n_items: int) -> float:
+    """Signal to noise from which a target can be told from all other items by what it looks like.
+
+    There width / 2 · log(1 + ratio), the capacity of a Gaussian channel, is log `n_items`: above it a denoiser need not
+    look at the history, far below it sees the history alone.
+    """
+    return math.expm1(2 / width * math.log(n_items))

@@ -9,7 +9,15 @@ from typing import get_args
 from torch import Tensor
 
 from diffurecsys.checks import at_least, one_of
-from diffurecsys.diffusion import SCHEDULES, GaussianDiffusion, Sampler, TargetScale, sample_ddim, sample_ddpm
+from diffurecsys.diffusion import (
+    SCHEDULES,
+    GaussianDiffusion,
+    Sampler,
+    TargetScale,
+    make_betas,
+    sample_ddim,
+    sample_ddpm,
+)
 from diffurecsys.models.base import Purpose, RankerConfig
 
 
@@ -53,6 +61,11 @@ class ReverseConfig(RankerConfig):
             steps = getattr(self, name)
             if steps is not None and not 1 <= steps <= self.diffusion_steps:
                 raise ValueError(f"{name} must lie in 1 … diffusion_steps ({self.diffusion_steps}), got {steps}")
+
+    @property
+    def betas(self) -> Tensor:
+        """The noise schedule β_1 … β_T, float64 `[T]`."""
+        return make_betas(self.schedule, self.diffusion_steps)
 
     def steps_for(self, purpose: Purpose) -> int | None:
         """Reverse steps as configured; None walks all."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from diffurecsys.diffusion import GaussianDiffusion, make_betas, signal_to_noise, unit_rms, with_least_noise
+from diffurecsys.diffusion import GaussianDiffusion, make_betas, signal_to_noise, told_apart, unit_rms, with_least_noise
 
 
 def test_unit_rms_keeps_the_direction():
@@ -33,3 +35,9 @@ def test_least_noise_dims_every_step_alike(least):
     dimmed = GaussianDiffusion(with_least_noise(plain, least)).alpha_bar
     torch.testing.assert_close(dimmed, GaussianDiffusion(plain).alpha_bar * (1 - least))
     assert float(1 - dimmed[0]) > least
+
+
+def test_targets_are_told_apart_where_the_channel_holds_their_names():
+    ratio = told_apart(64, 12_101)
+    assert 64 / 2 * math.log1p(ratio) == pytest.approx(math.log(12_101))
+    assert told_apart(128, 12_101) < ratio < told_apart(64, 1_000_000)

@@ -187,14 +187,16 @@ def test_every_part_with_numbers_has_a_section(make_report):
     everything = titles(make_report())
     assert everything == [
         *("Leaderboard", "Training", "Accuracy against cost", "Against the paper", "Significance"),
-        *("Groups of users", "Inference", "Sweeps"),
+        *("Groups of users", "What diffusion shows", "Inference", "Sweeps"),
         "Beyond accuracy",
     ]
 
 
 def test_parts_without_numbers_are_left_out_and_named(make_report):
     report = make_report("sample", without=(*WITHOUT_SAMPLES, "sweeps_table"))
-    assert titles(report) == [*("Leaderboard", "Training", "Accuracy against cost", "Significance", "Groups of users")]
+    assert titles(report) == [
+        *("Leaderboard", "Training", "Accuracy against cost", "Significance", "Groups of users", "What diffusion shows")
+    ]
     assert report.left_out == (
         "Inference: no ranker that was to be probed draws samples or walks reverse steps.",
         "Sweeps: no parameter was varied (`study.sweeps`).",

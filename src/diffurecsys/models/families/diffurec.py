@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
-from diffurecsys.diffusion import GaussianDiffusion, TargetScale, make_betas, to_scale
+from diffurecsys.diffusion import GaussianDiffusion, TargetScale, to_scale
 from diffurecsys.diffusion.gaussian import ReverseVariance
 from diffurecsys.layers.denoisers import Denoiser
 from diffurecsys.layers.dropout import Dropout
@@ -135,8 +135,7 @@ class DiffuRec(VectorRanker):
         self.history_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
         self.item_dropout = Dropout(config.item_dropout)
         self.step_embedding = StepEmbedding(config.width, config.diffusion_steps)
-        betas = make_betas(config.schedule, config.diffusion_steps)
-        self.process = GaussianDiffusion(betas, reverse_variance=config.reverse_variance)
+        self.process = GaussianDiffusion(config.betas, reverse_variance=config.reverse_variance)
         self.sampler = NegativeSampler(n_items, config.negatives) if config.negatives is not None else None
 
     def initialise(self, generator: torch.Generator) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from diffurecsys.checks import at_least, one_of, positive, within
 from diffurecsys.data.packing import PackedBatch
 from diffurecsys.data.split import StudyData
-from diffurecsys.diffusion import GaussianDiffusion, make_betas, to_scale, with_least_noise
+from diffurecsys.diffusion import GaussianDiffusion, to_scale, with_least_noise
 from diffurecsys.layers.adaptive_head import AdaptiveHead
 from diffurecsys.layers.encoder import Encoder, Positions
 from diffurecsys.layers.initialisation import draw_linear
@@ -101,6 +101,11 @@ class PositionDiffusionConfig(ReverseConfig):
         steps = self.diffusion_steps if self.delta > 0 else 0
         return Capabilities(schemes=("window", "prefix"), vectors=True, samples=steps > 0, steps=steps)
 
+    @property
+    def betas(self) -> Tensor:
+        """The schedule with no less noise than `least_noise`, float64 `[T]`."""
+        return with_least_noise(super().betas, self.least_noise)
+
     def steps_for(self, purpose: Purpose) -> int | None:
         """Reverse steps as configured; for serving, where nothing is, one: more were behind it, and cost more.
 
@@ -134,8 +139,7 @@ class PositionDiffusion(VectorRanker):
         )
         self.head = AdaptiveHead(width=width, blocks=config.head_blocks, inner=inner, dropout=config.dropout)
         self.step_embedding = StepEmbedding(width, config.diffusion_steps)
-        betas = make_betas(config.schedule, config.diffusion_steps)
-        self.process = GaussianDiffusion(with_least_noise(betas, config.least_noise))
+        self.process = GaussianDiffusion(config.betas)
         step_weight = (1 - self.process.alpha_bar).pow(config.noise_power).float()
         self.register_buffer("step_weight", step_weight, persistent=False)
 

@@ -76,6 +76,7 @@ def report_study(
         curves=study_curves,
         paper=paper,
         confidence=significance.confidence,
+        n_items=counts["core"]["items"],
         tables=tables,
         maps=maps,
     )

@@ -8,6 +8,7 @@ from diffurecsys.reporting.paper import PAPER_MODELS
 from diffurecsys.reporting.sections import (
     beyond_accuracy,
     cost,
+    diffusion,
     groups,
     inference,
     leaderboard,
@@ -17,7 +18,7 @@ from diffurecsys.reporting.sections import (
     sweeps,
     training,
 )
-from diffurecsys.reporting.sections.base import OF_THE_PAPER, TRAINED, Part
+from diffurecsys.reporting.sections.base import DIFFUSES, OF_THE_PAPER, TRAINED, Part
 from diffurecsys.study import Study
 
 PARTS: tuple[Part, ...] = (
@@ -27,6 +28,7 @@ PARTS: tuple[Part, ...] = (
     paper.PART,
     significance.PART,
     groups.PART,
+    diffusion.PART,
     inference.PART,
     sweeps.PART,
     beyond_accuracy.PART,
@@ -43,7 +45,8 @@ def found_in(study: Study, tables: Iterable[str]) -> frozenset[str]:
     """
     trained = [TRAINED] if any(spec.trains for spec in study.specs) else []
     papers = [OF_THE_PAPER] if set(PAPER_MODELS) & set(study.names) else []
-    return frozenset([*(name.rpartition(".")[2] for name in tables), *trained, *papers])
+    diffuse = [DIFFUSES] if diffusion.seeing_noised_targets(study) else []
+    return frozenset([*(name.rpartition(".")[2] for name in tables), *trained, *papers, *diffuse])
 
 
 def made_of(found: frozenset[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from diffurecsys.study import Study
 
 TRAINED = "trained rankers"  # besides names of tables, what a part may need of a study
 OF_THE_PAPER = "models of the paper"
+DIFFUSES = "rankers that see a noised target"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Results:
         curves: one row an epoch of each cell.
         paper: the paper's results; None on other datasets.
         confidence: of the intervals.
+        n_items: of the catalogue.
         tables: by name, `comparisons_table`.
         maps: by kind (`target_map`) and ranker.
     """
@@ -38,6 +40,7 @@ class Results:
     curves: pd.DataFrame
     paper: PaperResults | None = None
     confidence: float = 0.95
+    n_items: int | None = None
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     maps: Mapping[str, Mapping[str, pd.DataFrame]] = field(default_factory=dict)
 
