@@ -57,7 +57,7 @@ def test_everybody_gets_ten_unseen_items_of_the_best_model_on_validation(finishe
     assert preview["rank"].tolist() == table["rank"].head(100).tolist()
 
 
-def test_files_say_who_and_what(finished):
+def test_files_say_who_and_what(finished, caplog):
     raw, items, users = finished.root / "data/01_raw", _vocabulary(finished, "item"), _vocabulary(finished, "user")
     (raw / "who.csv").write_text(f"user_id,item_id\nnewcomer,{items[3]}\nnewcomer,unheard\nstranger,\n")
     (raw / "deny.csv").write_text(f"item_id\n{items[0]}\nunheard\n")
@@ -71,7 +71,10 @@ def test_files_say_who_and_what(finished):
         "format": "csv",
         "k": 9,
     }
+    (finished.root / OUT).mkdir(parents=True, exist_ok=True)
+    (finished.root / OUT / "recommendations.parquet").touch()
     finished.run("recommend", env="tiny", params={"recommend": {**how, "model": "sasrec"}})
+    assert any(f"{OUT}/recommendations.parquet beside it is of an earlier run" in text for text in caplog.messages)
     table = pd.read_csv(finished.root / OUT / "recommendations.csv", dtype=str, keep_default_na=False)
     newcomer, stranger = (table[table["user_id"] == name] for name in ("newcomer", "stranger"))
     assert set(newcomer["item_id"]) == {items[1], items[2], items[4]}

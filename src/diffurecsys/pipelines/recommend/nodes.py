@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import ibis
 import pandas as pd
@@ -18,7 +18,7 @@ from diffurecsys.progress import users_progress
 from diffurecsys.serving.batch import KnownUsers, write_recommendations
 from diffurecsys.serving.catalogue import Catalogue
 from diffurecsys.serving.recommender import Recommender
-from diffurecsys.serving.settings import RecommendParameters
+from diffurecsys.serving.settings import Format, RecommendParameters
 from diffurecsys.serving.tables import read_asked, read_items, read_titles
 from diffurecsys.study import Study
 from diffurecsys.training.device import resolve_device
@@ -86,6 +86,9 @@ def recommend_to_users(
         )
     publish_copy(output)
     logger.info("%s holds %s recommendations for %s users", place_of(output), f"{written.rows:,}", f"{written.users:,}")
+    for other in get_args(Format):
+        if (left := output.with_suffix(f".{other}")) != output and left.exists():
+            logger.warning("%s beside it is of an earlier run; delete it if nothing reads it any more", place_of(left))
     record = {
         "file": output.name,
         "model": model,
