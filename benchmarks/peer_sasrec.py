@@ -164,7 +164,7 @@ def main() -> None:
     write_json(
         args.out,
         {
-            "command": f"python benchmarks/peer_sasrec.py SASRec.pytorch/python --epochs {args.epochs}",
+            "command": f"python benchmarks/peer_sasrec.py ../SASRec.pytorch/python --epochs {args.epochs}",
             "peer": "pmixer/SASRec.pytorch, norm_first",
             "machine": describe_machine(torch.device("cpu")),
             "experiment": args.experiment,
