@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from diffurecsys.training.cell_files import cell_folder, differences, read_recor
 
 
 def only_finished(study: Study, folders: Sequence[Path]) -> Study:
-    """Leave out what is still to be trained: seeds from the first unfinished one on, rankers and sweeps without any.
+    """Leave out what is still to be trained: seeds from the first unfinished one on, rankers without any.
 
-    Rankers that do not train stay. Which data a cell was made from is looked at when it is read, not here.
+    A sweep keeps the rankers of which all values have a finished seed, and as many seeds as all of these have. Rankers
+    that do not train stay. Which data a cell was made from is looked at when it is read, not here.
 
     Args:
         study: the whole grid.
@@ -39,15 +40,17 @@ def only_finished(study: Study, folders: Sequence[Path]) -> Study:
     names = {spec.name for spec in kept}
     sweeps = {}
     for name, sweep in study.sweeps.items():
-        rankers = tuple(ranker for ranker in sweep.rankers if ranker in names)
-        variants: dict[str, list[Cell]] = {}
-        for cell in study.varied:
-            if cell.varies is not None and cell.varies.sweep == name and cell.varies.base in names:
-                variants.setdefault(cell.spec.name, []).append(cell)
-        n_seeds = min((_finished(own, folders) for own in variants.values()), default=0)
-        if n_seeds < sweep.n_seeds:
-            said = f"{n_seeds} of {sweep.n_seeds} seeds are finished of all its values"
-            lacking.setdefault(said, []).append(f"the sweep {name}")
+        of_values = {
+            base: min((_finished(cells, folders) for cells in _by_variant(study, name, base)), default=0)
+            for base in sweep.rankers
+            if base in names
+        }
+        rankers = tuple(base for base, found in of_values.items() if found)
+        n_seeds = min((of_values[base] for base in rankers), default=0)
+        for base, found in of_values.items():
+            if found < sweep.n_seeds:
+                said = f"{found} of {sweep.n_seeds} seeds are finished of all its values"
+                lacking.setdefault(said, []).append(f"the sweep {name} of {base}")
         sweeps[name] = dataclasses.replace(sweep, rankers=rankers, n_seeds=n_seeds)
 
     def known(listed: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -63,6 +66,15 @@ def only_finished(study: Study, folders: Sequence[Path]) -> Study:
         mapped=known(study.mapped),
         left_out=tuple(f"{', '.join(who)} ({what})" for what, who in lacking.items()),
     )
+
+
+def _by_variant(study: Study, sweep: str, base: str) -> Iterable[list[Cell]]:
+    """Return the cells that a sweep adds to a ranker, those of each value together."""
+    variants: dict[str, list[Cell]] = {}
+    for cell in study.varied:
+        if cell.varies is not None and (cell.varies.sweep, cell.varies.base) == (sweep, base):
+            variants.setdefault(cell.spec.name, []).append(cell)
+    return variants.values()
 
 
 def _finished(cells: Sequence[Cell], folders: Sequence[Path]) -> int:

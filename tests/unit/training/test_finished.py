@@ -52,8 +52,18 @@ def test_seeds_up_to_the_first_that_is_not_finished_are_kept(tmp_path):
     assert not found.varied
     assert found.left_out == (
         "b (1 of 3 seeds are finished)",
-        "the sweep delta (0 of 2 seeds are finished of all its values)",
+        "the sweep delta of a, the sweep delta of b (0 of 2 seeds are finished of all its values)",
     )
+
+
+def test_a_sweep_keeps_the_rankers_of_which_all_values_are_finished(tmp_path):
+    main = [f"{name}.seed_{seed}" for name in "ab" for seed in range(3)]
+    swept = [cell for cell in STUDY.varied if cell.varies.base == "a" or cell.varies.value == 0]
+    finish(tmp_path, *main, *(cell.namespace for cell in swept))
+    found = only_finished(STUDY, [tmp_path])
+    assert {cell.varies.base for cell in found.varied} == {"a"}
+    assert len(found.varied) == 4
+    assert found.left_out == ("the sweep delta of b (0 of 2 seeds are finished of all its values)",)
 
 
 def test_rankers_without_a_seed_go_from_all_that_names_them(tmp_path):
