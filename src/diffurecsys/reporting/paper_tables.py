@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from diffurecsys.columns import TEST, VALIDATION
-from diffurecsys.evaluation.leaderboard import Leaderboard
+from diffurecsys.columns import MODEL, TEST, VALIDATION
+from diffurecsys.evaluation.leaderboard import Leaderboard, hardware
 from diffurecsys.evaluation.ranks import ALL
 from diffurecsys.reporting.paper import PaperResults, printed_models
 from diffurecsys.reporting.text_table import Columns, Table, make_table, number, p_value, score
@@ -13,18 +13,24 @@ from diffurecsys.reporting.text_table import Columns, Table, make_table, number,
 CLOSER = "closer_to"
 
 
-def training_times(leaderboard: Leaderboard, paper: PaperResults | None) -> pd.DataFrame:
-    """Return Table 2: model, seconds, std, device, paper_seconds, ratio (paper's over ours)."""
+def training_times(leaderboard: Leaderboard, cells: pd.DataFrame, paper: PaperResults | None) -> pd.DataFrame:
+    """Return Table 2: model, seconds, std, device, paper_seconds, ratio (paper's over ours).
+
+    Args:
+        leaderboard: whose trained rankers have a row.
+        cells: one row a cell: what each ranker was trained on.
+        paper: its times; None on other datasets.
+    """
     rows = []
     for model in leaderboard.trained:
-        seconds = leaderboard.training_seconds(model)
+        seconds, own = leaderboard.training_seconds(model), cells[cells[MODEL] == model]
         printed = paper.training_seconds.get(model) if paper else None
         rows.append(
             {
                 "model": model,
                 "seconds": seconds.mean,
                 "std": seconds.std,
-                "device": ", ".join(leaderboard.devices),
+                "device": ", ".join(dict.fromkeys(hardware(cell) for cell in own.to_dict("records"))),
                 "paper_seconds": printed,
                 "ratio": printed / seconds.mean if printed and seconds.mean > 0 else None,
             }

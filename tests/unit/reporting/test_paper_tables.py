@@ -41,12 +41,15 @@ def test_the_counts_are_of_the_table(make_leaderboard):
         assert f"{test} lie closer to our test scores and {validation} to our validation" in sentence
 
 
-def test_training_times_are_a_ratio_to_the_paper_s(make_leaderboard):
-    table = training_times(make_leaderboard(), BEAUTY).set_index("model")
+def test_training_times_are_a_ratio_to_the_paper_s(make_leaderboard, make_results):
+    cells = make_results(n_seeds=3).cells.copy()
+    cells.loc[(cells["model"] == "diffurec") & (cells["seed"] > 0), "device"] = "Gpu 100"
+    table = training_times(make_leaderboard(), cells, BEAUTY).set_index("model")
+    assert list(table["device"]) == ["Cpu 9000, Gpu 100", "Cpu 9000"]  # each ranker's own
     assert table.loc["diffurec", "seconds"] == 110
     assert table.loc["diffurec", "ratio"] == pytest.approx(8734.22 / 110)
     assert list(table.index) == ["diffurec", "cross_attention"]  # those that train
-    alone = training_times(make_leaderboard(), None)
+    alone = training_times(make_leaderboard(), cells, None)
     assert alone["ratio"].isna().all()
     assert training_times_table(alone).lines[0].cells[-1] == "–"
 

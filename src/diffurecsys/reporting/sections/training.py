@@ -26,7 +26,7 @@ def write(results: Results) -> Text:
     """Write every ranker's configuration, and on the paper's datasets its Table 2."""
     tables = [configurations_table(configurations(results))]
     if results.paper is not None and results.leaderboard.trained:
-        tables.append(training_times_table(training_times(results.leaderboard, results.paper)))
+        tables.append(training_times_table(training_times(results.leaderboard, results.cells, results.paper)))
     return Text(tables=tuple(tables))
 
 
@@ -165,6 +165,10 @@ PART = Part(
     figures=(Made("curves_figure", lambda results: draw_curves(histories_of(results)), (TRAINED,)),),
     files=(
         Made("configurations_table", configurations),
-        Made("training_times_table", lambda results: training_times(results.leaderboard, results.paper), (TRAINED,)),
+        Made(
+            "training_times_table",
+            lambda results: training_times(results.leaderboard, results.cells, results.paper),
+            (TRAINED,),
+        ),
     ),
 )
