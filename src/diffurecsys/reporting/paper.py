@@ -1,7 +1,7 @@
 """The numbers of the paper that a study's own stand beside.
 
 Source: Zolghadr, Winther, Jeha, "Generative Diffusion Models for Sequential Recommendations", 2024 (CC BY 4.0), Tables
-2 to 4, kept in `paper_tables.json`.
+2 to 5, kept in `paper_tables.json`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,18 @@ from diffurecsys.evaluation.ranks import ALL
 from diffurecsys.evaluation.significance.paper_test import PaperTest
 
 PAPER_MODELS = ("diffurec", "cross_attention", "diffurecsys")  # of Table 3
+TABLE_5 = {  # rankers in the form that Table 5 has, and what it calls them
+    "gru4rec": "GRU4Rec",
+    "sasrec_bce": "SASRec",
+    "bert4rec": "BERT4Rec",
+    "stosa": "STOSA",
+    "acvae": "ACVAE",
+    "vsan": "VSAN",
+    "mfgan": "MFGAN",
+    "cl4srec": "CL4SRec",
+    "duorec": "DuoRec",
+    "diffurecsys": "DiffuRecSys",
+}
 PAPER_NAMES = {"ml-1m": "ml_1m", "amazon_beauty": "amazon_beauty", "amazon_toys": "amazon_toys"}
 
 CAVEAT = (
@@ -44,6 +56,7 @@ class PaperResults:
         dataset: its name in this project.
         scores: by model and metric (Table 3); where no standard deviation is printed it is
             NaN and the number of seeds 0.
+        overall: by ranker of `TABLE_5` and metric (Table 5).
         training_seconds: by model, on the authors' hardware (Table 2).
         tests: t-tests against `diffurec` by the model they were computed from (Table 4, whose two rows a dataset carry
             each other's labels).
@@ -53,6 +66,7 @@ class PaperResults:
 
     dataset: str
     scores: dict[str, dict[str, Score]]
+    overall: dict[str, dict[str, float]]
     training_seconds: dict[str, float]
     tests: dict[str, PaperTest]
     source: str
@@ -71,6 +85,7 @@ def paper_results(dataset: str) -> PaperResults | None:
     return PaperResults(
         dataset=dataset,
         scores={model: _scores(**printed) for model, printed in tables["table3_mean_std"][name].items()},
+        overall={ranker: dict(tables["table5_overall"][name][printed]) for ranker, printed in TABLE_5.items()},
         training_seconds=dict(tables["table2_training_seconds"][name]),
         tests={
             SWAPPED[label]: PaperTest(test["t"], test["p"], 5, test["avg_diff_percent"])

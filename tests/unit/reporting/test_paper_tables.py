@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from diffurecsys.reporting.paper import paper_results
 from diffurecsys.reporting.paper_tables import (
     agreement,
+    overall_comparison,
+    overall_table,
     paper_comparison,
     paper_comparison_table,
     paper_tests_table,
@@ -15,6 +19,7 @@ from diffurecsys.reporting.paper_tables import (
     training_times,
     training_times_table,
 )
+from diffurecsys.reporting.sections.paper import PART
 
 BEAUTY = paper_results("amazon_beauty")
 
@@ -39,6 +44,26 @@ def test_the_counts_are_of_the_table(make_leaderboard):
         test, validation = ((part["closer_to"] == split).sum() for split in ("test", "validation"))
         assert sentence.startswith(f"{model}: of 6 numbers")
         assert f"{test} lie closer to our test scores and {validation} to our validation" in sentence
+
+
+def test_table_5_stands_beside_the_rankers_that_it_has(make_leaderboard):
+    board = make_leaderboard(models=("gru4rec", "cross_attention", "diffurecsys"))
+    table = overall_comparison(board, BEAUTY)
+    assert set(table["model"]) == {"gru4rec", "diffurecsys"}
+    row = table.set_index("model").loc["gru4rec"]
+    assert (row["printed_as"], row["HR@10_paper"], row["NDCG@10_paper"]) == ("GRU4Rec", 0.0332, 0.0175)
+    assert row["HR@10"] == pytest.approx(0.042)
+    assert row["HR@10_relative"] == pytest.approx(0.042 / 0.0332 - 1)
+    assert "+26.5" in next(line.cells for line in overall_table(table).lines if line.cells[0] == "gru4rec")
+    assert overall_comparison(board, None).empty
+
+
+def test_table_5_is_left_out_where_table_3_has_all_of_it(make_results, make_leaderboard):
+    results = make_results(paper=BEAUTY)
+    names = {"paper_comparison"}
+    assert {table.name for table in PART.write(results).tables} == names
+    board = make_leaderboard(models=("gru4rec", "diffurec"))
+    assert {table.name for table in PART.write(replace(results, leaderboard=board)).tables} == names | {"paper_overall"}
 
 
 def test_training_times_are_a_ratio_to_the_paper_s(make_leaderboard, make_results):

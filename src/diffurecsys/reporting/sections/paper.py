@@ -1,9 +1,15 @@
-"""The study beside the paper's Table 3; on the paper's datasets, for the paper's models."""
+"""The study beside the paper's Tables 3 and 5; on the paper's datasets, for the paper's models."""
 
 from __future__ import annotations
 
-from diffurecsys.reporting.paper import compare_with_paper
-from diffurecsys.reporting.paper_tables import agreement, paper_comparison, paper_comparison_table
+from diffurecsys.reporting.paper import PAPER_MODELS, compare_with_paper
+from diffurecsys.reporting.paper_tables import (
+    agreement,
+    overall_comparison,
+    overall_table,
+    paper_comparison,
+    paper_comparison_table,
+)
 from diffurecsys.reporting.sections.base import OF_THE_PAPER, Made, Part, Results, Text
 
 
@@ -13,7 +19,10 @@ def write(results: Results) -> Text:
         return Text()
     comparison = paper_comparison(results.leaderboard, results.paper)
     sentences = (*compare_with_paper(results.leaderboard, results.paper), *agreement(comparison))
-    return Text(sentences, (paper_comparison_table(comparison),))
+    tables, overall = [paper_comparison_table(comparison)], overall_comparison(results.leaderboard, results.paper)
+    if not set(overall.get("model", ())) <= set(PAPER_MODELS):  # Table 3 has those
+        tables.append(overall_table(overall))
+    return Text(sentences, tuple(tables))
 
 
 PART = Part(
