@@ -116,7 +116,7 @@ def overall_table(comparison: pd.DataFrame) -> Table:
         comparison,
         columns,
         scope="Test targets; all items ranked; means over all seeds of each ranker.",
-        caption="In the order of the leaderboard. The paper prints means alone there, so nothing is tested; its SASRec "
+        caption="The paper prints means alone there, so nothing is tested; its SASRec "
         "is the one with binary cross-entropy.",
     )
 
