@@ -164,12 +164,14 @@ class Sweep:
         parameter: `network.…` or `training.…`.
         values: every value besides the configured one.
         n_seeds: seeds a variant; 0 leaves the sweep out.
+        seeds_of: seeds of single rankers' variants, in place of `n_seeds`.
     """
 
     rankers: tuple[str, ...]
     parameter: str
     values: tuple[Any, ...]
     n_seeds: int = 1
+    seeds_of: Mapping[str, int] = field(default_factory=dict)
 
     def variants(self, name: str, specs: Mapping[str, RankerSpec]) -> Iterable[tuple[RankerSpec, Variation]]:
         """Yield every ranker that the sweep adds, of rankers that the study has."""
@@ -288,7 +290,7 @@ class Study:
             Cell(spec, seed, varies)
             for name, sweep in self.sweeps.items()
             for spec, varies in self._variants(name)
-            for seed in range(sweep.n_seeds)
+            for seed in range(sweep.seeds_of.get(varies.base, sweep.n_seeds))
         )
 
     @property

@@ -82,7 +82,7 @@ def paper_comparison(leaderboard: Leaderboard, paper: PaperResults | None) -> pd
     return pd.DataFrame(rows, columns=[*columns, "test_difference", "validation_difference", CLOSER])
 
 
-def overall_comparison(leaderboard: Leaderboard, paper: PaperResults | None) -> pd.DataFrame:
+def overall_comparison(leaderboard: Leaderboard, paper: PaperResults) -> pd.DataFrame:
     """Return Table 5 for the rankers that the study has of it: ours on test beside the paper's, all items ranked.
 
     Columns: model, printed_as, n_seeds, and of each metric that the report shows `<metric>`, `<metric>_paper`,
@@ -90,7 +90,7 @@ def overall_comparison(leaderboard: Leaderboard, paper: PaperResults | None) -> 
     """
     rows = []
     for model in leaderboard.names:
-        if paper is None or model not in TABLE_5:
+        if model not in TABLE_5:
             continue
         known = [metric for metric in PAGE_METRICS if metric in leaderboard.metrics]
         row: dict[str, object] = {"model": model, "printed_as": TABLE_5[model]}

@@ -14,8 +14,8 @@ from diffurecsys.training.cell_files import cell_folder, differences, read_recor
 def only_finished(study: Study, folders: Sequence[Path]) -> Study:
     """Leave out what is still to be trained: seeds from the first unfinished one on, rankers without any.
 
-    A sweep keeps the rankers of which all values have a finished seed, and as many seeds as all of these have. Rankers
-    that do not train stay. Which data a cell was made from is looked at when it is read, not here.
+    A sweep keeps the rankers of which all values have a finished seed, with as many as all of these have. Rankers that
+    do not train stay. Which data a cell was made from is looked at when it is read, not here.
 
     Args:
         study: the whole grid.
@@ -45,13 +45,12 @@ def only_finished(study: Study, folders: Sequence[Path]) -> Study:
             for base in sweep.rankers
             if base in names
         }
-        rankers = tuple(base for base, found in of_values.items() if found)
-        n_seeds = min((of_values[base] for base in rankers), default=0)
         for base, found in of_values.items():
             if found < sweep.n_seeds:
                 said = f"{found} of {sweep.n_seeds} seeds are finished of all its values"
                 lacking.setdefault(said, []).append(f"the sweep {name} of {base}")
-        sweeps[name] = dataclasses.replace(sweep, rankers=rankers, n_seeds=n_seeds)
+        swept = {base: found for base, found in of_values.items() if found}
+        sweeps[name] = dataclasses.replace(sweep, rankers=tuple(swept), seeds_of=swept)
 
     def known(listed: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return None if listed is None else tuple(name for name in listed if name in names)

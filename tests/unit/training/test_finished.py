@@ -66,6 +66,15 @@ def test_a_sweep_keeps_the_rankers_of_which_all_values_are_finished(tmp_path):
     assert found.left_out == ("the sweep delta of b (0 of 2 seeds are finished of all its values)",)
 
 
+def test_of_every_swept_ranker_the_seeds_are_kept_that_it_has(tmp_path):
+    main = [f"{name}.seed_{seed}" for name in "ab" for seed in range(3)]
+    swept = [cell for cell in STUDY.varied if cell.varies.base == "a" or cell.seed == 0]
+    finish(tmp_path, *main, *(cell.namespace for cell in swept))
+    found = only_finished(STUDY, [tmp_path])
+    assert [cell.namespace for cell in found.varied] == [cell.namespace for cell in swept]
+    assert found.left_out == ("the sweep delta of b (1 of 2 seeds are finished of all its values)",)
+
+
 def test_rankers_without_a_seed_go_from_all_that_names_them(tmp_path):
     finish(tmp_path, "b.seed_0", "b.seed_1", "b.seed_2", *(cell.namespace for cell in STUDY.varied))
     found = only_finished(STUDY, [tmp_path])

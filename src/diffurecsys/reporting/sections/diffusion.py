@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from diffurecsys.columns import MODEL
 from diffurecsys.diffusion import GaussianDiffusion, signal_to_noise, told_apart
 from diffurecsys.models.reverse import ReverseConfig
 from diffurecsys.reporting.sections.base import DIFFUSES, Part, Results, Text
@@ -25,11 +24,9 @@ def seeing_noised_targets(study: Study) -> dict[str, ReverseConfig]:
 
 def write(results: Results) -> Text:
     """Write what is seen at which step, a table for each number of steps."""
-    finished = set(results.cells[MODEL])
     by_steps: dict[int, dict[str, ReverseConfig]] = {}
     for name, network in seeing_noised_targets(results.study).items():
-        if name in finished:
-            by_steps.setdefault(network.diffusion_steps, {})[name] = network
+        by_steps.setdefault(network.diffusion_steps, {})[name] = network
     return Text(tables=tuple(signal_table(networks, results.n_items) for networks in by_steps.values()))
 
 
