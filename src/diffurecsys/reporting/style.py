@@ -63,15 +63,26 @@ def style_panel(panel: Axes, *, grid: str | None) -> None:
 
 
 def add_legend(figure: Figure, keys: Sequence[Artist], *, columns: int = 5, handle: float = 3) -> None:
-    """Put one legend above all panels, in so many columns, each key's handle so many letters wide."""
-    figure.legend(
-        handles=keys,
-        loc="outside upper center",
-        ncols=min(columns, len(keys)),
-        frameon=False,
-        labelcolor=INK,
-        handlelength=handle,
-    )
+    """Put one legend above all panels, each key's handle so many letters wide.
+
+    Args:
+        figure: with a layout that makes room.
+        keys: what it explains.
+        columns: at most; fewer where long names would stand over the figure's edges.
+        handle: width of a key's handle, in letters.
+    """
+    for ncols in range(min(columns, len(keys)), 0, -1):
+        legend = figure.legend(
+            handles=keys,
+            loc="outside upper center",
+            ncols=ncols,
+            frameon=False,
+            labelcolor=INK,
+            handlelength=handle,
+        )
+        if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def add_caption(figure: Figure, text: str) -> None:

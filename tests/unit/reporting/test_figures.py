@@ -101,6 +101,15 @@ def test_curves_of_a_run_without_validation(histories):
     assert all(len(line.get_xdata()) == 0 for line in validation.lines)
 
 
+@pytest.mark.parametrize("length", [4, 25, 60])
+def test_a_legend_stands_within_its_figure(histories, length):
+    (history, *_) = histories.values()
+    figure = draw_curves({(f"{name:_<{length}}", 0): history for name in TWELVE})
+    (legend,) = figure.legends
+    assert legend.get_window_extent().width <= figure.bbox.width
+    assert [text.get_text()[:8] for text in legend.get_texts()] == [f"{name:_<{length}}"[:8] for name in TWELVE]
+
+
 def test_no_history_is_an_error():
     with pytest.raises(ValueError, match="no training history"):
         draw_curves({})
